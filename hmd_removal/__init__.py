@@ -1,0 +1,1 @@
+"""Covered face to whole face: detection of the headset, completion, compositing."""
