@@ -1,0 +1,6 @@
+"""The Zarr take: recordings and results go in as arrays with names and units, and come out checked.
+
+`schema.SCHEMA` is the table of every array, `take.Take` opens a finished take, `ingest_writer.TakeWriter` makes one,
+`results.Results` keeps what the steps produce and `integrity.verify_take` proves that a take is whole.
+A new kind of array is one more line in `schema.SCHEMA`.
+"""
