@@ -1,0 +1,1 @@
+"""Images and a surface go in; head parameters with their landmarks, losses and stages come out."""
