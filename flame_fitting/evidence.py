@@ -1,0 +1,75 @@
+"""What the cameras saw of a head, as the fit wants it: landmarks and depth, frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from flame_fitting.landmarks.landmarker import FaceLandmarks
+from geometry.cameras import Camera
+
+EDGE_JUMP = 0.02
+"""A depth pixel whose 3x3 neighbourhood spans more than this share of its depth stands on an edge or is flying."""
+
+
+@dataclass(frozen=True, eq=False)
+class ViewLandmarks:
+    """The landmarks of one colour picture."""
+
+    camera: Camera
+    """Where it was taken."""
+    points_px: Float[np.ndarray, "468 2"]
+    """In the picture's pixels (distorted, centres at +0.5)."""
+    confidence: Float[np.ndarray, "468"]
+    """Weight of each point in [0, 1]."""
+
+    @classmethod
+    def of(cls, camera: Camera, landmarks: FaceLandmarks) -> ViewLandmarks:
+        """Landmarks weighted by how well each point is seen."""
+        return cls(camera, landmarks.points_px, landmarks.visibility)
+
+    def undistorted(self) -> Float[np.ndarray, "468 2"]:
+        """Normalised coordinates (z = 1)."""
+        return self.camera.pixels_to_normalised(self.points_px)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthImage:
+    """One depth picture, edges taken out."""
+
+    camera: Camera
+    """Where it was taken."""
+    depth_m: Float[np.ndarray, "h w"]
+    """Metres along z; 0 = none."""
+
+    @classmethod
+    def cleaned(cls, camera: Camera, depth_m: Float[np.ndarray, "h w"]) -> DepthImage:
+        """Without the pixels beside a jump: they mix front and back."""
+        depth = depth_m.astype(np.float32)
+        kernel = np.ones((3, 3), np.uint8)
+        farthest = cv2.dilate(np.where(depth > 0, depth, np.inf).astype(np.float32), kernel)
+        nearest = cv2.erode(depth, kernel)
+        with np.errstate(invalid="ignore"):
+            inside = farthest - nearest < EDGE_JUMP * depth
+        return cls(camera, np.where(inside & (depth > 0), depth, 0).astype(np.float32))
+
+
+class Evidence(Protocol):
+    """A take as the fit reads it: one frame at a time, so that memory does not grow with the take."""
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frame sets."""
+        ...
+
+    def landmarks(self, frame: int) -> tuple[ViewLandmarks, ...]:
+        """Every view in which a face was found."""
+        ...
+
+    def depth(self, frame: int) -> tuple[DepthImage, ...]:
+        """Every depth picture of the frame set."""
+        ...

@@ -1,0 +1,151 @@
+"""The morphable head: template -> shaped -> expressed -> posed, each step a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geometry.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkEmbedding:
+    """Where landmarks sit on the surface, as points of triangles."""
+
+    faces: Int[Tensor, "l 3"]
+    """Vertex indices of the triangle that carries each landmark."""
+    barycentric: Float[Tensor, "l 3"]
+    """Weights of its corners; they sum to 1."""
+    source_index: Int[Tensor, "l"]
+    """Row of each landmark in the detector's own list (MediaPipe's 468)."""
+    spread_m: Float[Tensor, "l"]
+    """How far detections scatter about the landmark on the surface, metres (one standard deviation)."""
+
+    def on(self, vertices: Float[Tensor, "*b v 3"]) -> Float[Tensor, "*b l 3"]:
+        """Positions of the landmarks on a mesh of the model's topology."""
+        return (vertices[..., self.faces, :] * self.barycentric[..., None]).sum(-2)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadModel:
+    """A linear head in its own frame: origin at the template's neck joint, metres, y up, facing +z."""
+
+    name: str
+    """Which model, with its version."""
+    licence: str
+    """What its use falls under; recorded in every result."""
+    template: Float[Tensor, "v 3"]
+    """The mean neutral head, metres."""
+    identity_basis: Float[Tensor, "k v 3"]
+    """Metres per standard deviation: coefficients are standard normal under the prior."""
+    expression_basis: Float[Tensor, "e v 3"]
+    """Metres at a curve's full value; curves lie in [0, 1]."""
+    expression_names: tuple[str, ...]
+    """ARKit's names, in the basis' order."""
+    faces: Int[Tensor, "f 3"]
+    """Triangles, counter-clockwise from outside."""
+    uv: Float[Tensor, "u 2"]
+    """Texture coordinates, v up."""
+    uv_faces: Int[Tensor, "f 3"]
+    """Row of `uv` of each triangle's corners."""
+    joint_names: tuple[str, ...]
+    """neck, head, jaw, eye_left, eye_right."""
+    joints: Float[Tensor, "j 3"]
+    """Joints of the template, metres."""
+    joint_basis: Float[Tensor, "k j 3"]
+    """How identity moves the joints, metres per standard deviation."""
+    skinning: Float[Tensor, "v j"]
+    """Weights of the joints on each vertex; rows sum to 1."""
+    region_names: tuple[str, ...]
+    """Names of the masks: face, skin, lips, eyes, mouth_interior, neck, scalp, ears ..."""
+    regions: Bool[Tensor, "r v"]
+    """Vertices of each region."""
+
+    def region(self, name: str) -> Bool[Tensor, "v"]:
+        """Vertices of a named region."""
+        return self.regions[self.region_names.index(name)]
+
+    def region_faces(self, name: str) -> Bool[Tensor, "f"]:
+        """Triangles whose three corners lie in a named region."""
+        return self.region(name)[self.faces].all(-1)
+
+    def with_shape(self, identity: Float[Tensor, "*b k"]) -> ShapedHead:
+        """The neutral head of an identity; fewer coefficients than modes leave the rest at zero."""
+        modes = identity.shape[-1]
+        vertices = self.template + torch.tensordot(identity, self.identity_basis[:modes], dims=1)
+        joints = self.joints + torch.tensordot(identity, self.joint_basis[:modes], dims=1)
+        return ShapedHead(self, vertices, joints)
+
+    def to(self, device: torch.device | str) -> HeadModel:
+        """The same model on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return HeadModel(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+
+    def save(self, path: Path) -> None:
+        """Write the model as one `.npz` of plain arrays, atomically."""
+        arrays = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            arrays[field.name] = value.cpu().numpy() if isinstance(value, Tensor) else np.array(value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez(file, **arrays)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> HeadModel:
+        """Read what `save` wrote; no pickle is ever executed."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                values = {field.name: _field_value(arrays[field.name]) for field in fields(cls)}
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            remedy = "delete the file and run `mien models install`"
+            raise InputError("a head model written by mien", f"{path} ({error})", remedy) from error
+        return cls(**values)
+
+
+def _field_value(array: np.ndarray) -> Tensor | tuple[str, ...] | str:
+    if array.dtype.kind == "U":
+        return str(array) if array.ndim == 0 else tuple(str(name) for name in array)
+    return torch.from_numpy(array)
+
+
+@dataclass(frozen=True, eq=False)
+class ShapedHead:
+    """A person: the neutral head of one identity (or of a batch)."""
+
+    model: HeadModel
+    """Where it comes from."""
+    vertices: Float[Tensor, "*b v 3"]
+    """Neutral head in the model's frame, metres."""
+    joints: Float[Tensor, "*b j 3"]
+    """Joints of this person, metres."""
+
+    def with_expression(self, curves: Float[Tensor, "*b e"]) -> ExpressedHead:
+        """The head with ARKit curves in [0, 1] applied."""
+        return ExpressedHead(self, self.vertices + torch.tensordot(curves, self.model.expression_basis, dims=1))
+
+
+@dataclass(frozen=True, eq=False)
+class ExpressedHead:
+    """A person with an expression, still in the model's frame."""
+
+    shaped: ShapedHead
+    """Who."""
+    vertices: Float[Tensor, "*b v 3"]
+    """Metres, in the model's frame."""
+
+    def with_pose(
+        self, rotation: Float[Tensor, "*b 3 3"], translation: Float[Tensor, "*b 3"]
+    ) -> Float[Tensor, "*b v 3"]:
+        """Vertices in the world: `world_from_head` applied to the whole head as one rigid body.
+
+        The translation is where the model's origin goes, metres.
+        """
+        return self.vertices @ rotation.transpose(-1, -2) + translation[..., None, :]
