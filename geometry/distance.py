@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from geometry.errors import InputError
 from geometry.meshes import face_normals
@@ -74,16 +74,17 @@ def point_to_mesh_distance(
     face_index = np.zeros(len(points), np.int64)
     weights = np.zeros((len(points), 2))
     best = (distance, face_index, weights)
-    _, first = cKDTree(triangles.centre).query(points)
+    _, first = KDTree(triangles.centre).query(points)
     _keep_nearer(points, triangles, np.arange(len(points)), np.asarray(first, np.int64), best)
     for members in _size_classes(triangles.radius):
-        tree = cKDTree(triangles.centre[members])
+        tree = KDTree(triangles.centre[members])
         largest = float(triangles.radius[members].max())
         open_searches = [(np.arange(len(points)), 0, min(FIRST_NEIGHBOURS, len(members)))]
         while open_searches:
             asked, seen, wanted = open_searches.pop()
             for rows in _batches(asked, wanted):
-                from_centre, neighbour = tree.query(points[rows], k=np.arange(1, wanted + 1))
+                found = tree.query(points[rows], k=wanted)
+                from_centre, neighbour = (np.asarray(part).reshape(len(rows), wanted) for part in found)
                 candidates = members[neighbour[:, seen:]]
                 bound = from_centre[:, seen:] - triangles.radius[candidates]
                 row, column = np.nonzero(bound < distance[rows, None])
