@@ -46,5 +46,7 @@ class Recording:
     """Who was recorded; empty if the recording does not say."""
     licence: str = ""
     """Terms of use; empty if the recording does not say."""
+    consent: str = ""
+    """What the subject agreed to; empty if the recording does not say."""
     notes: tuple[str, ...] = ()
     """What a user should know about these data, such as "disparity filtered by the phone"."""
