@@ -87,13 +87,21 @@ def _look_up(
     fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, view.camera.image_size_hw)
     inside = cv2.distanceTransform(fragments.mask.astype(np.uint8), cv2.DIST_L2, 3)
     at, texel_depth = view.camera.project(points)
-    x, y = (at - 0.5).astype(np.float32).T
-    sample = lambda image, how: cv2.remap(image, x[:, None], y[:, None], how)[:, 0]  # noqa: E731
-    surface = sample(fragments.depth, cv2.INTER_NEAREST)
+    surface = _sample(fragments.depth, at, cv2.INTER_NEAREST)
     visible = (surface > 0) & (texel_depth - surface < OCCLUSION_M) & (cosine > MIN_COSINE)
-    soft = np.clip((sample(inside, cv2.INTER_NEAREST) - 1) / SILHOUETTE_PX, 0, 1)
-    colour = sample(view.picture.astype(np.float32), cv2.INTER_LINEAR)
+    soft = np.clip((_sample(inside, at, cv2.INTER_NEAREST) - 1) / SILHOUETTE_PX, 0, 1)
+    colour = _sample(view.picture.astype(np.float32), at, cv2.INTER_LINEAR)
     return colour, np.where(visible, soft * np.clip(cosine, 0, 1) ** SHARPNESS, 0)
+
+
+def _sample(image: np.ndarray, at_px: Float[np.ndarray, "p 2"], how: int) -> np.ndarray:
+    """Values of a picture at pixel positions, 0 outside of it."""
+    rows = -(-len(at_px) // 1024)  # remap takes no picture wider than 32,767
+    grid = np.full((rows * 1024, 2), -10.0, np.float32)
+    grid[: len(at_px)] = np.clip(at_px - 0.5, -10, 2**14)
+    grid = grid.reshape(rows, 1024, 2)
+    sampled = cv2.remap(image, grid, None, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return sampled.reshape(rows * 1024, *image.shape[2:])[: len(at_px)]
 
 
 def _kinds(model: HeadModel, face_index: Int[np.ndarray, "s s"]) -> dict[str, Bool[np.ndarray, "s s"]]:
