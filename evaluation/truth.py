@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -47,7 +48,7 @@ class Truth:
             with np.load(folder / "subject.npz", allow_pickle=False) as arrays:
                 values = {name: arrays[name] for name in ("vertices", "faces", "face_mask", "curves", "curve_names")}
             triggers = json.loads((folder / "synchrony.json").read_text())
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError("the truth of a simulated recording", f"{folder} ({error})", remedy) from error
         names = tuple(str(name) for name in values.pop("curve_names"))
         return cls(**values, curve_names=names, rig=read_rig(folder / "rig.json"), triggers=triggers)

@@ -22,9 +22,9 @@ class ViewLandmarks:
 
     camera: Camera
     """Where it was taken."""
-    points_px: Float[np.ndarray, "468 2"]
+    points_px: Float[np.ndarray, "n 2"]
     """In the picture's pixels (distorted, centres at +0.5)."""
-    confidence: Float[np.ndarray, "468"]
+    confidence: Float[np.ndarray, "n"]
     """Weight of each point in [0, 1]."""
 
     @classmethod
@@ -32,7 +32,7 @@ class ViewLandmarks:
         """Landmarks weighted by how well each point is seen."""
         return cls(camera, landmarks.points_px, landmarks.visibility)
 
-    def undistorted(self) -> Float[np.ndarray, "468 2"]:
+    def undistorted(self) -> Float[np.ndarray, "n 2"]:
         """Normalised coordinates (z = 1)."""
         return self.camera.pixels_to_normalised(self.points_px)
 

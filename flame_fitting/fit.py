@@ -18,15 +18,16 @@ from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.point_to_plane import depth_rows, gather_depth
 from flame_fitting.models.head_model import HeadModel, LandmarkEmbedding
-from flame_fitting.solver import CurvePrior, FrameEquations, Step, normal_equations, solve_arrow
+from flame_fitting.solver import HeadPrior, FrameEquations, Step, normal_equations, solve_arrow
 from flame_fitting.stages import STAGES, Stage
 from geometry.errors import InputError
 
 REGION_TRUST = {"face": 1.0, "ears": 0.05, "neck": 0.02, "scalp": 0.02}
 """How much depth counts where: hair covers scalps and ears, collars cover necks."""
-CURVE_PRIOR = CurvePrior(rate=20.0, sigma=0.7)
-"""Tuned on simulated subjects 101 and 102; a curve at rest is the rule, one at work has a reason."""
-DAMPING = 1e-3
+HEAD_PRIOR = HeadPrior(rate=20.0, sigma=0.7, identity=20.0)
+"""Tuned on simulated subjects 101 and 102 and by eye on a portrait; a curve at rest is the rule, one at work has a
+reason. Identity counts twenty times its due because what the basis cannot express is the same in every pixel and frame:
+taken as independent, a single portrait would be bent into a caricature."""
 MAX_TURN_RAD, MAX_SHIFT_M, MAX_IDENTITY_STEP = 0.3, 0.1, 3.0
 """Longer steps than these come from a bad linearisation and are cut."""
 
@@ -37,8 +38,8 @@ class FitConfig:
 
     stages: tuple[Stage, ...] = STAGES
     """The plan."""
-    curve_prior: CurvePrior = CURVE_PRIOR
-    """What is known of curves before anything is measured."""
+    prior: HeadPrior = HEAD_PRIOR
+    """What is known before anything is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,7 @@ class Problem:
             frames = [job.result() for job in jobs]
         identity = states[0].identity[: stage.identity_modes]
         curves = torch.stack([state.curves for state in states])
-        step = solve_arrow(frames, identity, curves, DAMPING, stage.expressions)
+        step = solve_arrow(frames, identity, curves, self.config.prior, stage.expressions)
         return [self._moved(state, step, frame) for frame, state in enumerate(states)]
 
     def _equations(self, frame: int, state: HeadState, stage: Stage) -> FrameEquations:
@@ -205,7 +206,7 @@ class Problem:
         if stage.depth:
             gathered = gather_depth(*self._mesh(state), self.counted_faces, self.evidence.depth(frame), stage.gate)
             blocks.append((stage.depth, depth_rows(self.surface, state, centre, gathered, self.trust)))
-        return normal_equations(blocks, stage.identity_modes, state.curves, self.config.curve_prior)
+        return normal_equations(blocks, stage.identity_modes, state.curves, self.config.prior)
 
     def _mesh(self, state: HeadState) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
         return self.surface.in_world(state).numpy(), self.faces

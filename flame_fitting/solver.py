@@ -16,16 +16,22 @@ from torch import Tensor
 from flame_fitting.losses.linear_head import Rows
 
 POSE = 6
+DAMPING = 1e-3
 
 
 @dataclass(frozen=True)
-class CurvePrior:
-    """Most of a face's 52 curves rest at any moment: an exponential prior, with a Gaussian one to bound it."""
+class HeadPrior:
+    """What is known before anything is measured.
+
+    Most of a face's 52 curves rest at any moment: an exponential prior, with a Gaussian one to bound it.
+    """
 
     rate: float
     """Of the exponential, per full curve: what a curve must explain before it leaves zero."""
     sigma: float
     """Standard deviation of the Gaussian about zero."""
+    identity: float = 1.0
+    """How many times the identity's standard normal prior counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,7 @@ class FrameEquations:
 
 
 def normal_equations(
-    blocks: list[tuple[float, Rows]], modes: int, curves: Float[Tensor, "e"], prior: CurvePrior
+    blocks: list[tuple[float, Rows]], modes: int, curves: Float[Tensor, "e"], prior: HeadPrior
 ) -> FrameEquations:
     """Sum weighted blocks of rows and the prior that keeps curves at rest."""
     expressions = len(curves)
@@ -87,7 +93,7 @@ def solve_arrow(
     frames: list[FrameEquations],
     identity: Float[Tensor, "k"],
     curves: Float[Tensor, "t e"],
-    damping: float,
+    prior: HeadPrior,
     free_curves: bool,
 ) -> Step:
     """One damped step of the whole take that respects the bounds of the curves.
@@ -96,14 +102,14 @@ def solve_arrow(
     for the free unknowns, then every frame's own bounded problem tells which of them should have been held.
     """
     own = torch.stack([equations.own for equations in frames])
-    own = own + torch.diag_embed(damping * own.diagonal(dim1=1, dim2=2) + 1e-9)
+    own = own + torch.diag_embed(DAMPING * own.diagonal(dim1=1, dim2=2) + 1e-9)
     coupling = torch.stack([equations.coupling for equations in frames])
     gradient = torch.stack([equations.gradient_own for equations in frames])
     lower, upper = _bounds(curves, free_curves)
-    hessian = torch.eye(len(identity)).double()  # identity is standard normal under its prior
+    hessian = prior.identity * torch.eye(len(identity)).double()
     hessian += sum((equations.identity for equations in frames), torch.zeros_like(hessian))
-    hessian += damping * torch.diag(hessian.diagonal())
-    towards = identity + sum((equations.gradient_identity for equations in frames), torch.zeros_like(identity))
+    hessian += DAMPING * torch.diag(hessian.diagonal())
+    towards = prior.identity * identity + sum((equations.gradient_identity for equations in frames), torch.zeros_like(identity))
     free = (lower < 0) & (upper > 0)
     d_identity = torch.zeros_like(identity)
     for _ in range(ACTIVE_SET_TURNS):

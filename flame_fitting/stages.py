@@ -31,6 +31,6 @@ STAGES = (
     Stage("pose", 4, 0, False, 1.0, 0.0, DepthGate(0.05, 0.02)),
     Stage("coarse shape", 4, 40, True, 1.0, 0.05, DepthGate(0.05, 0.015)),
     Stage("shape", 4, 120, True, 0.3, 0.5, DepthGate(0.025, 0.006)),
-    Stage("detail", 6, 250, True, 0.02, 1.0, DepthGate(0.012, 0.003)),
+    Stage("detail", 6, 250, True, 0.05, 1.0, DepthGate(0.012, 0.003)),
 )
 """From what landmarks know to what depth knows: wide gates first, because a far pixel may be right."""

@@ -120,7 +120,8 @@ def scanned_subject(path: Path, unit: str) -> Subject:
     if unit not in SCAN_UNITS_M:
         raise InputError(f"a scan unit ({', '.join(SCAN_UNITS_M)})", repr(unit), "set --unit")
     try:
-        mesh = trimesh.load_mesh(path, process=False, maintain_order=True)
+        # Without `maintain_order`, so that vertices on texture seams are split and keep each side's coordinates.
+        mesh = trimesh.load_mesh(path, process=False)
     except Exception as error:  # every format has its own kind of failure
         raise InputError("a scan as OBJ, PLY or GLB", f"{path} ({error})", "check the file") from error
     if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):

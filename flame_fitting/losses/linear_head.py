@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -62,8 +62,8 @@ def chain_rule(
     points: LinearPoints,
     state: HeadState,
     centre: Float[Tensor, "3"],
-    gradient: Float[Tensor, "m n_of 3"],
-    rows: Float[Tensor, "m"],
+    gradient: Float[Tensor, "m 3"],
+    rows: Int[Tensor, "m"],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives of scalar rows, given each row's gradient in world space with respect to its one point.
 

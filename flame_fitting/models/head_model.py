@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ class HeadModel:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 values = {field.name: _field_value(arrays[field.name]) for field in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             remedy = "delete the file and run `mien models install`"
             raise InputError("a head model written by mien", f"{path} ({error})", remedy) from error
         return cls(**values)
