@@ -109,7 +109,7 @@ def seen_vertices(
 
 def depth_figures(take: Take, head: FittedHead) -> dict[str, float]:
     """Distance of the measured depth to the fitted face, points to triangles; needs no truth."""
-    triangles = head.face_region[head.faces].all(1)
+    triangles = np.asarray(head.face_region[head.faces].all(1))
     distances = []
     for frame in range(take.frame_count):
         vertices = head.vertices[frame].astype(np.float64)

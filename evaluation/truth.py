@@ -56,7 +56,9 @@ class Truth:
     def trigger_of(self, take: Take, frame_set: int) -> int:
         """Which trigger a frame set shows: the one most of its frames were taken at."""
         index = take.sync.index[frame_set]
-        of_cameras = [self.triggers[camera][number] for camera, number in zip(take.rig.ids, index, strict=True) if number >= 0]
+        of_cameras = [
+            self.triggers[camera][number] for camera, number in zip(take.rig.ids, index, strict=True) if number >= 0
+        ]
         return int(np.bincount(of_cameras).argmax())
 
 

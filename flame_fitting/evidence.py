@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -58,6 +58,7 @@ class DepthImage:
         return cls(camera, np.where(inside & (depth > 0), depth, 0).astype(np.float32))
 
 
+@runtime_checkable
 class Evidence(Protocol):
     """A take as the fit reads it: one frame at a time, so that memory does not grow with the take."""
 

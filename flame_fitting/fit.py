@@ -18,7 +18,7 @@ from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.point_to_plane import depth_rows, gather_depth
 from flame_fitting.models.head_model import HeadModel, LandmarkEmbedding
-from flame_fitting.solver import HeadPrior, FrameEquations, Step, normal_equations, solve_arrow
+from flame_fitting.solver import FrameEquations, HeadPrior, Step, normal_equations, solve_arrow
 from flame_fitting.stages import STAGES, Stage
 from geometry.errors import InputError
 
@@ -127,16 +127,16 @@ class Problem:
         trust = torch.zeros(len(model.template), dtype=torch.float64)
         for region, value in REGION_TRUST.items():
             trust[model.region(region)] = value
-        surface = LinearPoints(
-            model.template.double(), model.identity_basis.double(), model.expression_basis.double()
+        surface = LinearPoints(model.template.double(), model.identity_basis.double(), model.expression_basis.double())
+        marks = LinearPoints(
+            *(embedding.on(part) for part in (surface.mean, surface.identity_basis, surface.expression_basis))
         )
-        marks = LinearPoints(*(embedding.on(part) for part in (surface.mean, surface.identity_basis, surface.expression_basis)))
         landmarks = tuple(
             tuple(LandmarkTargets.of(view, embedding) for view in evidence.landmarks(frame))
             for frame in range(evidence.frame_count)
         )
         faces = model.faces.numpy()
-        counted = (trust > 0).numpy()[faces].all(1)
+        counted = np.asarray((trust > 0).numpy()[faces].all(1))
         return cls(config, evidence, landmarks, surface, marks, embedding.spread_m.double(), faces, counted, trust)
 
     def first_states(self) -> tuple[list[HeadState], list[int]]:

@@ -109,15 +109,16 @@ def solve_arrow(
     hessian = prior.identity * torch.eye(len(identity)).double()
     hessian += sum((equations.identity for equations in frames), torch.zeros_like(hessian))
     hessian += DAMPING * torch.diag(hessian.diagonal())
-    towards = prior.identity * identity + sum((equations.gradient_identity for equations in frames), torch.zeros_like(identity))
+    towards = prior.identity * identity + sum(
+        (equations.gradient_identity for equations in frames), torch.zeros_like(identity)
+    )
     free = (lower < 0) & (upper > 0)
     d_identity = torch.zeros_like(identity)
-    for _ in range(ACTIVE_SET_TURNS):
-        if len(identity):
-            d_identity = _identity_step(hessian, towards, own, coupling, gradient, free)
-        shifted = gradient + d_identity @ coupling if len(identity) else gradient
-        step, now_free = _bounded_newton(own, shifted, lower, upper)
-        if torch.equal(now_free, free) or not len(identity):
+    step, _ = _bounded_newton(own, gradient, lower, upper)
+    for _ in range(ACTIVE_SET_TURNS if len(identity) else 0):
+        d_identity = _identity_step(hessian, towards, own, coupling, gradient, free)
+        step, now_free = _bounded_newton(own, gradient + d_identity @ coupling, lower, upper)
+        if torch.equal(now_free, free):
             break
         free = now_free
     return Step(d_identity, step)

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from flame_fitting.models.head_model import HeadModel
 from geometry.cameras import Camera
 from geometry.meshes import vertex_normals
-from rendering.fragments import interpolate
 from rendering.rasterize import rasterize
 
 TEXTURE_SIZE = 1024
@@ -74,7 +73,10 @@ def bake_texture(model: HeadModel, views: tuple[PosedView, ...], size: int = TEX
 
 
 def _look_up(
-    view: PosedView, faces: Int[np.ndarray, "f 3"], corners: Int[np.ndarray, "p 3"], barycentric: Float[np.ndarray, "p 3"]
+    view: PosedView,
+    faces: Int[np.ndarray, "f 3"],
+    corners: Int[np.ndarray, "p 3"],
+    barycentric: Float[np.ndarray, "p 3"],
 ) -> tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p"]]:
     """Colour of each texel in one picture, and how much to trust it."""
     normals = vertex_normals(view.vertices_world, faces)
@@ -100,7 +102,9 @@ def _sample(image: np.ndarray, at_px: Float[np.ndarray, "p 2"], how: int) -> np.
     grid = np.full((rows * 1024, 2), -10.0, np.float32)
     grid[: len(at_px)] = np.clip(at_px - 0.5, -10, 2**14)
     grid = grid.reshape(rows, 1024, 2)
-    sampled = cv2.remap(image, grid, None, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    sampled = cv2.remap(
+        image, grid[..., 0].copy(), grid[..., 1].copy(), how, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
     return sampled.reshape(rows * 1024, *image.shape[2:])[: len(at_px)]
 
 
@@ -140,9 +144,13 @@ def _push_pull(premultiplied: Float[np.ndarray, "s s 3"], weight: Float[np.ndarr
     if weight.shape[0] == 1:
         return premultiplied / max(float(weight[0, 0]), 1e-9)
     half = (weight.shape[1] // 2, weight.shape[0] // 2)
-    coarse = _push_pull(cv2.resize(premultiplied, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0], 3),
-                        cv2.resize(weight, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0]))
+    coarse = _push_pull(
+        cv2.resize(premultiplied, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0], 3),
+        cv2.resize(weight, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0]),
+    )
     size = (weight.shape[1], weight.shape[0])
-    fine = cv2.resize(np.ascontiguousarray(coarse, np.float32), size, interpolation=cv2.INTER_LINEAR).reshape(premultiplied.shape)
+    fine = cv2.resize(np.ascontiguousarray(coarse, np.float32), size, interpolation=cv2.INTER_LINEAR).reshape(
+        premultiplied.shape
+    )
     share = np.clip(weight, 0, 1)[..., None]
     return premultiplied + (1 - share) * fine

@@ -46,7 +46,9 @@ class Camera:
 
     def __post_init__(self) -> None:
         if self.distortion.size not in DISTORTION_SIZES:
-            raise ValueError(f"camera {self.id}: {self.distortion.size} distortion coefficients, not {DISTORTION_SIZES}")
+            raise ValueError(
+                f"camera {self.id}: {self.distortion.size} distortion coefficients, not {DISTORTION_SIZES}"
+            )
         if self.K[0, 0] <= 0 or self.K[1, 1] <= 0:
             raise ValueError(f"camera {self.id}: focal lengths must be positive, not {self.K[0, 0]}, {self.K[1, 1]}")
         if self.kind == "depth" and not (self.depth_unit_m and self.depth_unit_m > 0):
@@ -57,7 +59,9 @@ class Camera:
         """Where the camera stands, metres."""
         return self.world_from_camera.translation
 
-    def project(self, points_world: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
+    def project(
+        self, points_world: Float[np.ndarray, "n 3"]
+    ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
         """Pixel positions (x, y; distorted, centres at +0.5) and depths in metres of world points."""
         points_camera = self.world_from_camera.inverse() @ points_world
         depth = points_camera[:, 2]

@@ -20,6 +20,7 @@ class Mesh:
     """sRGB per vertex, if known."""
 
     def vertex_normals(self) -> Float[np.ndarray, "v 3"]:
+        """Unit normals, each the area-weighted mean of its triangles'."""
         return vertex_normals(self.vertices, self.faces)
 
 

@@ -30,14 +30,17 @@ class Rig:
 
     @property
     def ids(self) -> tuple[str, ...]:
+        """Names of the cameras, in order."""
         return tuple(camera.id for camera in self.cameras)
 
     @property
     def rgb(self) -> tuple[Camera, ...]:
+        """Colour cameras, in order."""
         return tuple(camera for camera in self.cameras if camera.kind == "rgb")
 
     @property
     def depth(self) -> tuple[Camera, ...]:
+        """Depth cameras, in order."""
         return tuple(camera for camera in self.cameras if camera.kind == "depth")
 
     def index(self, camera_id: str) -> int:

@@ -25,10 +25,12 @@ class RigidTransform:
 
     @classmethod
     def identity(cls) -> RigidTransform:
+        """Leaves points where they are."""
         return cls(np.eye(3), np.zeros(3))
 
     @classmethod
     def from_matrix(cls, b_from_a: Float[np.ndarray, "4 4"]) -> RigidTransform:
+        """From a homogeneous matrix; its last row is not looked at."""
         return cls(np.asarray(b_from_a[:3, :3], np.float64), np.asarray(b_from_a[:3, 3], np.float64))
 
     @classmethod
@@ -38,6 +40,7 @@ class RigidTransform:
 
     @property
     def matrix(self) -> Float[np.ndarray, "4 4"]:
+        """Homogeneous."""
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.rotation, self.translation
         return matrix
@@ -48,7 +51,9 @@ class RigidTransform:
 
     def compose(self, b_from_a: RigidTransform) -> RigidTransform:
         """`c_from_a` of this `c_from_b`."""
-        return RigidTransform(self.rotation @ b_from_a.rotation, self.rotation @ b_from_a.translation + self.translation)
+        return RigidTransform(
+            self.rotation @ b_from_a.rotation, self.rotation @ b_from_a.translation + self.translation
+        )
 
     def __matmul__(self, points_a: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Points of frame `a`, in frame `b`."""

@@ -4,7 +4,8 @@ A thread takes a triangle, walks the pixel centres in its box and keeps, per pix
 (depth bits << 32 | face index) by atomic minimum. Nearer wins, equal depth goes to the lower face index, and so the
 picture is the same on every run whatever the order of the threads.
 """
-# Warp reads the kernels' source: annotations here are types that it compiles, so no `from __future__ import annotations`.
+# pyright: reportInvalidTypeForm=false
+# Warp compiles the kernels' annotations, so there is no `from __future__ import annotations` here.
 
 from functools import cache
 from typing import Any, no_type_check
@@ -37,7 +38,8 @@ def nearest_triangle(
     cull: int,
     near: float,
     words: wp.array3d(dtype=wp.uint64),
-):
+) -> None:
+    """Write one triangle into the words of the pixels that it covers."""
     view, face = wp.tid()
     a = vertices[view, faces[face, 0]]
     b = vertices[view, faces[face, 1]]
@@ -76,7 +78,8 @@ def unpack(
     face_index: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=wp.float32),
     barycentric: wp.array3d(dtype=wp.vec3),
-):
+) -> None:
+    """Turn each pixel's word into face index, depth and barycentrics."""
     view, row, column = wp.tid()
     word = words[view, row, column]
     if word == wp.uint64(0xFFFFFFFFFFFFFFFF):

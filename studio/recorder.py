@@ -69,7 +69,11 @@ class SimulationConfig:
         ):
             if value not in allowed:
                 raise InputError(f"{name} {' or '.join(allowed)}", repr(value), "choose one of these")
-        for name, value, low in (("--frames", self.frames, 1), ("--rate", self.rate, 1), ("--off-basis", self.off_basis, 0)):
+        for name, value, low in (
+            ("--frames", self.frames, 1),
+            ("--rate", self.rate, 1),
+            ("--off-basis", self.off_basis, 0),
+        ):
             if not value >= low:
                 raise InputError(f"{name} of at least {low}", str(value), "raise it")
 
@@ -118,10 +122,14 @@ def simulate(
         if same and (out / MARKER).exists():
             return False
         if not same and not overwrite:
-            raise InputError("an empty place for the recording", f"{out}, which holds something else", "use --overwrite")
+            raise InputError(
+                "an empty place for the recording", f"{out}, which holds something else", "use --overwrite"
+            )
         if not same:
             if not note.exists():
-                raise InputError("a recording to overwrite", f"{out}, which mien did not record", "choose another folder")
+                raise InputError(
+                    "a recording to overwrite", f"{out}, which mien did not record", "choose another folder"
+                )
             shutil.rmtree(out)
     write_whole(note, wanted)
     stage = _set_stage(config)
@@ -162,7 +170,7 @@ def _set_stage(config: SimulationConfig) -> Stage:
         face_vertices = model.region("face").numpy()
         place = FACE_CENTRE - subject.neutral[face_vertices].mean(0)
         performance = perform(times_s, subject.expression_names, place, config.subject)
-        face_mask = face_vertices[subject.faces].all(1)
+        face_mask = np.asarray(face_vertices[subject.faces].all(1))
     else:
         subject = scanned_subject(config.scan, config.unit)
         performance = stand_still(times_s, FACE_CENTRE, config.subject)

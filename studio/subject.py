@@ -142,5 +142,7 @@ def scanned_subject(path: Path, unit: str) -> Subject:
         faces=faces,
         uv=np.asarray(uv, np.float64) if textured else np.full((len(vertices), 2), 0.5),
         uv_faces=faces,
-        texture=np.asarray(image.convert("RGB")) if textured else np.full((4, 4, 3), 180, np.uint8),
+        texture=np.asarray(image.convert("RGB"))
+        if textured and image is not None
+        else np.full((4, 4, 3), 180, np.uint8),
     )

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from flame_fitting.landmarks.landmarker import FaceLandmarker
 from flame_fitting.models.anny import RawAnny
@@ -87,7 +87,7 @@ def _write(places: list[list[np.ndarray]], template: np.ndarray, faces: np.ndarr
     """Median place of each landmark, put onto the nearest triangle of the template."""
     most = max(len(seen) for seen in places)
     centroids = template[faces].mean(1)
-    tree = cKDTree(centroids)
+    tree = KDTree(centroids)
     rows = []
     for landmark, seen in enumerate(places):
         if len(seen) < LEAST_HEADS * most:

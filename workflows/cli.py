@@ -220,7 +220,9 @@ def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag 
 
     opened = Take.open(take)
     quality = check_take(opened)
-    done = [opened.results.read(step, run).digest for step in opened.results.steps() for run in opened.results.runs(step)]
+    done = [
+        opened.results.read(step, run).digest for step in opened.results.steps() for run in opened.results.runs(step)
+    ]
     made_from = " ".join([opened.digest, *done])
     fresh = write_output(out, made_from, lambda path: write_report(opened, path, quality), overwrite=overwrite)
     return _answer({"file": str(out), "written": fresh}, as_json)
@@ -348,7 +350,9 @@ DESCRIPTION = "From a volumetric recording of a face to a head that an XR engine
 
 def _os_error(error: OSError) -> str:
     where = f" at {error.filename}" if error.filename else ""
-    return f"expected a readable source and a writable place; got {error.strerror or error}{where}; check disk and rights"
+    return (
+        f"expected a readable source and a writable place; got {error.strerror or error}{where}; check disk and rights"
+    )
 
 
 def _keep_traceback() -> Path:

@@ -28,7 +28,9 @@ def write_output(path: Path, made_from: str, write: Callable[[Path], None], *, o
         if untouched and entry is not None and entry["made_from"] == made_from:
             return False
         if not untouched and not overwrite:
-            raise InputError(f"a free place for {path.name}", f"another {path} in the way", "move it, or use --overwrite")
+            raise InputError(
+                f"a free place for {path.name}", f"another {path} in the way", "move it, or use --overwrite"
+            )
     try:
         write(path)
     except OSError as error:

@@ -25,7 +25,7 @@ class HeadState:
 
 @dataclass(frozen=True, eq=False)
 class LinearPoints:
-    """Chosen points of the head (vertices or landmarks) as linear functions of its coefficients, in the head's frame."""
+    """Chosen points of the head (vertices, landmarks) as linear functions of its coefficients, in the head's frame."""
 
     mean: Float[Tensor, "n 3"]
     """Metres."""

@@ -106,7 +106,11 @@ def gather_depth(
 
 
 def depth_rows(
-    points: LinearPoints, state: HeadState, centre: Float[Tensor, "3"], gathered: GatheredDepth, trust: Float[Tensor, "v"]
+    points: LinearPoints,
+    state: HeadState,
+    centre: Float[Tensor, "3"],
+    gathered: GatheredDepth,
+    trust: Float[Tensor, "v"],
 ) -> Rows:
     """Rows of the gathered distances; `trust` scales what each vertex counts (0 leaves it out)."""
     information = torch.from_numpy(gathered.weight)

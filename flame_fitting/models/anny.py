@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.regions import paint_regions
@@ -117,6 +117,12 @@ class RawAnny:
             joints[head] = template_from_head @ joints[head]
         return RawHeads(vertices, joints)
 
+    def texture_layout(self) -> tuple[Float[np.ndarray, "u 2"], Int[np.ndarray, "f 3"]]:
+        """Anny's own texture coordinates, v up, and the triangles into them."""
+        uv, uv_faces = self.package.texture_coordinates, self.package.face_texture_coordinate_indices
+        assert uv is not None and uv_faces is not None, "Anny's head topology has texture coordinates"
+        return uv.numpy(), uv_faces.numpy()
+
     def skinning(self) -> Float[np.ndarray, "v j"]:
         """Anny's 64 bones summed into the model's joints: each bone counts for its nearest joint upwards."""
         parents = [int(parent) for parent in self.package.bone_parents]
@@ -152,8 +158,7 @@ def build_anny_head_model(modes: int = IDENTITY_MODES, samples: int = IDENTITY_S
     origin = mean_joints[0]
     skinning = raw.skinning()
     template, joints = mean - origin, mean_joints - origin
-    uv_of_package = raw.package.texture_coordinates.numpy()
-    uv, uv_faces, islands = pack_texture_islands(uv_of_package, raw.package.face_texture_coordinate_indices.numpy())
+    uv, uv_faces, islands = pack_texture_islands(*raw.texture_layout())
     regions = paint_regions(template, raw.faces, islands, joints, skinning)
     return HeadModel(
         name=f"anny-{version('anny')}-{modes}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -84,8 +85,8 @@ class HeadModel:
 
     def to(self, device: torch.device | str) -> HeadModel:
         """The same model on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return HeadModel(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in tensors.items() if isinstance(v, Tensor)})
 
     def save(self, path: Path) -> None:
         """Write the model as one `.npz` of plain arrays, atomically."""
@@ -104,7 +105,7 @@ class HeadModel:
         """Read what `save` wrote; no pickle is ever executed."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                values = {field.name: _field_value(arrays[field.name]) for field in fields(cls)}
+                values: dict[str, Any] = {field.name: _field_value(arrays[field.name]) for field in fields(cls)}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             remedy = "delete the file and run `mien models install`"
             raise InputError("a head model written by mien", f"{path} ({error})", remedy) from error

@@ -17,7 +17,9 @@ def paint_regions(
 
     Joints come as neck, head, jaw, left eye, right eye; island 0 is the skin.
     """
-    outside = [island for island in range(islands.max() + 1) if island == 0 or _is_collar(template, faces[islands == island])]
+    outside = [
+        island for island in range(islands.max() + 1) if island == 0 or _is_collar(template, faces[islands == island])
+    ]
     skin = _vertices_of(faces[np.isin(islands, outside)], len(template))
     inside = _vertices_of(faces[~np.isin(islands, outside)], len(template))
     eyes = (skinning[:, 3] + skinning[:, 4] > 0.5) & ~skin

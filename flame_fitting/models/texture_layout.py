@@ -36,7 +36,7 @@ def pack_texture_islands(
     skin = island_of_row == order[0]
     top = _fit(turned[skin], (MARGIN, MARGIN), (1 - 2 * MARGIN, 1 - 2 * MARGIN))
     height = float(np.ptp(top[:, 1]))
-    packed[skin] = top + [0, 1 - 2 * MARGIN - height]
+    packed[skin] = top + np.array([0, 1 - 2 * MARGIN - height])
     cell = (1 - MARGIN) / (count - 1)
     for slot, island in enumerate(order[1:]):
         rows = island_of_row == island

@@ -40,7 +40,8 @@ def test_free_step_is_the_dense_least_squares_step():
     far = curves * 0 + 0.5
     equations = [normal_equations([(1.0, rows)], modes, far[0], FREE) for rows in frames]
     small = [  # residuals so small that no bound is met
-        type(e)(e.identity, e.coupling, e.own, e.gradient_identity * 1e-3, e.gradient_own * 1e-3, e.cost) for e in equations
+        type(e)(e.identity, e.coupling, e.own, e.gradient_identity * 1e-3, e.gradient_own * 1e-3, e.cost)
+        for e in equations
     ]
     step = solve_arrow(small, torch.zeros(modes).double(), curves, FREE, True)
     jacobian, residual = dense_problem(frames, modes, expressions)
@@ -73,5 +74,7 @@ def test_a_curve_that_explains_nothing_stays_at_rest():
     useless = Rows(rows.residual, rows.d_identity, rows.d_curves * 1e-3, rows.d_pose)
     prior = HeadPrior(rate=5.0, sigma=1.0)
     curves = torch.zeros(1, 3, dtype=torch.float64)
-    step = solve_arrow([normal_equations([(1.0, useless)], 0, curves[0], prior)], torch.zeros(0).double(), curves, prior, True)
+    step = solve_arrow(
+        [normal_equations([(1.0, useless)], 0, curves[0], prior)], torch.zeros(0).double(), curves, prior, True
+    )
     assert (step.own[0, :3] == 0).all()

@@ -1,5 +1,7 @@
 """Projection and its inverse under every lens model, against OpenCV."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -21,8 +23,16 @@ LENSES = {
 def camera(distortion: np.ndarray, **changes) -> Camera:
     K = np.array([[600.0, 0, 321.7], [0, 610.0, 238.2], [0, 0, 1]])
     here = look_at(np.array([0.3, 0.2, 1.0]), np.zeros(3), np.array([0.0, 1.0, 0.0]))
-    given = {"id": "a", "module": "m", "kind": "rgb", "image_size_hw": (480, 640), "K": K, "distortion": distortion}
-    return Camera(**(given | {"world_from_camera": here} | changes))
+    given: dict[str, Any] = {
+        "id": "a",
+        "module": "m",
+        "kind": "rgb",
+        "image_size_hw": (480, 640),
+        "K": K,
+        "distortion": distortion,
+    }
+    given |= {"world_from_camera": here} | changes
+    return Camera(**given)
 
 
 @pytest.mark.parametrize("count", LENSES)

@@ -63,7 +63,7 @@ def test_same_bits_on_every_run_and_lower_index_wins_a_tie(device):
 
 def test_a_batch_is_its_views(device):
     screen, faces = triangles(5)
-    moved = screen + [3, 1, 0.2]
+    moved = screen + np.array([3, 1, 0.2])
     batch = rasterize(np.stack([screen, moved]), faces, (24, 26), device=device)
     for number, view in enumerate((screen, moved)):
         alone = rasterize(view, faces, (24, 26), device=device)

@@ -24,7 +24,9 @@ def small_head() -> tuple[LinearPoints, HeadState]:
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     points = LinearPoints(draw(POINTS, 3) * 0.05, draw(MODES, POINTS, 3) * 0.002, draw(EXPRESSIONS, POINTS, 3) * 0.004)
     rotation = torch.from_numpy(cv2.Rodrigues(np.array([0.2, -0.3, 0.1]))[0])
-    state = HeadState(draw(MODES) * 0.3, torch.rand(EXPRESSIONS, generator=generator).double(), rotation, draw(3) * 0.02)
+    state = HeadState(
+        draw(MODES) * 0.3, torch.rand(EXPRESSIONS, generator=generator).double(), rotation, draw(3) * 0.02
+    )
     return points, state
 
 
@@ -56,7 +58,9 @@ def test_landmark_derivatives_are_those_of_finite_differences():
     random = np.random.default_rng(1)
     view = ViewLandmarks(view_camera, true_px + random.normal(0, 0.01, true_px.shape), np.ones(POINTS))
     indices = torch.arange(POINTS)
-    whole = LandmarkEmbedding(indices[:, None].repeat(1, 3), torch.full((POINTS, 3), 1 / 3.0).double(), indices, torch.zeros(POINTS))
+    whole = LandmarkEmbedding(
+        indices[:, None].repeat(1, 3), torch.full((POINTS, 3), 1 / 3.0).double(), indices, torch.zeros(POINTS)
+    )
     target = LandmarkTargets.of(view, whole)
     centre = points.in_world(state).mean(0)
     spread = torch.full((POINTS,), 0.002, dtype=torch.float64)
