@@ -27,6 +27,7 @@ Source = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="SRC")]]
 TakePath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="TAKE")]]
 Out = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
 Action = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="install|list")]]
+BenchName = tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="[NAME]")]]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json", help="one JSON object on standard output")]
 
@@ -112,8 +113,12 @@ def check(take: TakePath, as_json: JsonFlag = False) -> int:
         _print_json(report.to_json())
     else:
         for row in report.checks:
-            where = f" {row.camera}" if row.camera else ""
-            print(f"{row.verdict:<5} {row.name}{where}: {row.message}")
+            if row.verdict != "pass":
+                print(f"{row.verdict:<5} {row.name}{f' {row.camera}' if row.camera else ''}: {row.message}")
+        for name in dict.fromkeys(row.name for row in report.checks):
+            verdicts = [row.verdict for row in report.checks if row.name == name]
+            if set(verdicts) == {"pass"}:
+                print(f"pass  {name} ({len(verdicts)})")
     return 0 if report.passed else 1
 
 
@@ -284,6 +289,31 @@ def evaluate(take: TakePath, truth: OptionalPath = None, as_json: JsonFlag = Fal
     return 0
 
 
+def bench(name: BenchName = None, gate: bool = False, as_json: JsonFlag = False) -> int:
+    """Run our benchmarks; with --gate, exit with 1 when a figure misses its target in benchmarks/targets.toml.
+
+    Args:
+        name: desk, portrait or scan; all of them if left out.
+        gate: compare with the targets.
+    """
+    from workflows.benching import as_json as metrics_as_json
+    from workflows.benching import bench as run_benchmarks
+    from workflows.benching import shortfalls
+    from workflows.progress import say
+
+    results = run_benchmarks(name)
+    if as_json:
+        _print_json(metrics_as_json(results))
+    else:
+        for benchmark, metrics in results.items():
+            for metric in metrics:
+                print(f"{benchmark:<9} {metric.key:<32} {metric.value:10.4g} {metric.unit}")
+    missed = shortfalls(results) if gate else []
+    for line in missed:
+        say(line)
+    return 1 if missed else 0
+
+
 def models(action: Action = "list", wheel: OptionalPath = None, as_json: JsonFlag = False) -> int:
     """Install or list what mien computes and downloads once: landmark networks and the head model.
 
@@ -318,6 +348,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "report": report,
     "run": run,
     "evaluate": evaluate,
+    "bench": bench,
     "models": models,
 }
 

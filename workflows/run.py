@@ -61,7 +61,8 @@ def run(source: Path, out: Path, config: RunConfig) -> RunOutcome:
         quality = check_take(take)
     for check in quality.checks:
         if check.verdict != "pass":
-            say(f"  {check.verdict}: {check.message}")
+            where = f" {check.camera}" if check.camera else ""
+            say(f"  {check.verdict}: {check.name}{where}: {check.message}")
     if not quality.passed and not config.keep_going:
         return RunOutcome(take_path, quality, ())
     with step("fuse") as progress:

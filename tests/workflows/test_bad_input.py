@@ -97,11 +97,11 @@ def test_a_take_of_another_schema_version(good, tmp_path):
 
 
 def test_a_full_disk(good, tmp_path):
-    """A file system of 8 MB fills up halfway through the ingest."""
+    """A small file system fills up halfway through the ingest."""
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", small], capture_output=True, check=False
     ).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
