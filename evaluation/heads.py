@@ -148,11 +148,10 @@ def face_points(
     return camera.world_from_camera @ points_camera
 
 
-def surface_figures(surface: Mesh, true: Mesh, face_mask: Bool[np.ndarray, "f"]) -> dict[str, float]:
-    """Fused surface to truth (accuracy) and true face to surface (completeness), millimetres, median and share."""
+def surface_figures(surface: Mesh, true: Mesh, seen: Bool[np.ndarray, "v"]) -> dict[str, float]:
+    """Fused surface to truth (accuracy) and seen true vertices to surface (completeness), millimetres and shares."""
     accuracy = point_to_mesh_distance(surface.vertices, true.vertices, true.faces).distance * 1000
-    corners = np.unique(true.faces[face_mask])
-    completeness = point_to_mesh_distance(true.vertices[corners], surface.vertices, surface.faces).distance * 1000
+    completeness = point_to_mesh_distance(true.vertices[seen], surface.vertices, surface.faces).distance * 1000
     precision, recall = float((accuracy < 1).mean()), float((completeness < 1).mean())
     return {
         "surface_accuracy_mm_median": float(np.median(accuracy)),

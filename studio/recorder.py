@@ -189,7 +189,7 @@ def _recorded_triggers(config: SimulationConfig, rig: Rig) -> tuple[tuple[int, .
         late = int(random.integers(len(every)))
         for number, triggers in enumerate(every):
             if number == late:
-                del triggers[: max(1, config.frames // 10)]
+                del triggers[: min(max(1, config.frames // 10), config.frames - 1)]  # one frame is always left
             for _ in range(max(1, config.frames // 50)):
                 if len(triggers) > 4:
                     del triggers[int(random.integers(1, len(triggers) - 1))]

@@ -186,3 +186,10 @@ def test_python_blocks_share_names_and_shell_blocks_share_the_folder(tmp_path: P
 def test_a_block_that_fails_is_found(language: str, code: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         run_block(Block(PAGE, 1, language, "", code), tmp_path, {})
+
+
+def test_the_takes_table_is_the_schemas() -> None:
+    """docs/take.md shows what storage/schema.py declares."""
+    from storage.schema import schema_table_markdown
+
+    assert schema_table_markdown().rstrip() in (ROOT / "docs" / "take.md").read_text()

@@ -97,7 +97,7 @@ def _write(places: list[list[np.ndarray]], template: np.ndarray, faces: np.ndarr
         distances = np.linalg.norm(points - middle, axis=1)
         # The median of a chi distribution with two degrees of freedom is 1.18 standard deviations.
         spread = float(np.median(distances) / 1.18)
-        face, barycentric = _onto_surface(middle, tree.query(middle, 24)[1], template, faces)
+        face, barycentric = _onto_surface(middle, np.asarray(tree.query(middle, 24)[1]), template, faces)
         rows.append([landmark, faces[face].tolist(), [round(float(b), 5) for b in barycentric], round(spread, 5)])
     columns = "MediaPipe index, vertices of the triangle, barycentric weights, spread in metres"
     lines = ",\n".join(json.dumps(row) for row in rows)

@@ -6,20 +6,16 @@ With --json, standard output carries one JSON object and nothing else.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from geometry.errors import InputError
+from workflows.answers import answer, clean_stdout, keep_traceback, os_error_in_words, print_json
 
 # Heavy packages are imported inside the commands: `mien --help` answers at once.
 
@@ -69,7 +65,7 @@ def simulate(
     with step("simulate") as progress:
         fresh = record(out, config, overwrite=overwrite, progress=progress)
     say(f"{'recorded' if fresh else 'already there'}: {out}")
-    return _answer({"recording": str(out), "recorded": fresh}, as_json)
+    return answer({"recording": str(out), "recorded": fresh}, as_json)
 
 
 def ingest(
@@ -96,7 +92,7 @@ def ingest(
     with step("ingest") as progress:
         done = ingest_recording(source, take, IngestConfig(reader, rig), overwrite=overwrite, progress=progress)
     print_to = {"take": str(take), "frame_sets": done.frame_count, "cameras": len(done.rig.cameras)}
-    return _answer(print_to, as_json)
+    return answer(print_to, as_json)
 
 
 def check(take: TakePath, as_json: JsonFlag = False) -> int:
@@ -110,7 +106,7 @@ def check(take: TakePath, as_json: JsonFlag = False) -> int:
 
     report = check_take(Take.open(take))
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         for row in report.checks:
             if row.verdict != "pass":
@@ -133,7 +129,7 @@ def inspect(take: TakePath, as_json: JsonFlag = False) -> int:
 
     summary = inspect_take(Take.open(take))
     if as_json:
-        _print_json(asdict(summary))
+        print_json(asdict(summary))
     else:
         print(summary.as_text())
     return 0
@@ -154,7 +150,7 @@ def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonF
 
     with step("fuse") as progress:
         frames = fuse_take(Take.open(take), ReconConfig(), progress, every, overwrite)
-    return _answer({"surfaces": len(frames)}, as_json)
+    return answer({"surfaces": len(frames)}, as_json)
 
 
 def fit(take: TakePath, overwrite: bool = False, as_json: JsonFlag = False) -> int:
@@ -173,7 +169,7 @@ def fit(take: TakePath, overwrite: bool = False, as_json: JsonFlag = False) -> i
         find_landmarks(opened, progress)
     with step("fit") as progress:
         head = fit_heads(opened, HeadConfig(), progress, overwrite)
-    return _answer(dict(head.result.provenance.metrics), as_json)
+    return answer(dict(head.result.provenance.metrics), as_json)
 
 
 def export(
@@ -207,7 +203,7 @@ def export(
         fresh = write_output(out, made_from, lambda path: export_ply(opened, path, frame), overwrite=overwrite)
     else:
         raise InputError("--format glb or ply", repr(format), "choose one of these")
-    return _answer({"file": str(out), "written": fresh}, as_json)
+    return answer({"file": str(out), "written": fresh}, as_json)
 
 
 def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag = False) -> int:
@@ -230,7 +226,7 @@ def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag 
     ]
     made_from = " ".join([opened.digest, *done])
     fresh = write_output(out, made_from, lambda path: write_report(opened, path, quality), overwrite=overwrite)
-    return _answer({"file": str(out), "written": fresh}, as_json)
+    return answer({"file": str(out), "written": fresh}, as_json)
 
 
 def run(
@@ -266,7 +262,7 @@ def run(
         say(f"  {path}")
     files = {path.name: str(path) for path in outcome.files}
     if as_json:
-        _print_json({"take": str(outcome.take), **files})
+        print_json({"take": str(outcome.take), **files})
     return 0
 
 
@@ -282,7 +278,7 @@ def evaluate(take: TakePath, truth: OptionalPath = None, as_json: JsonFlag = Fal
 
     figures = evaluate_take(Take.open(take), truth)
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     else:
         for name, value in figures.items():
             print(f"{name:<32} {value:10.4g}")
@@ -303,7 +299,7 @@ def bench(name: BenchName = None, gate: bool = False, as_json: JsonFlag = False)
 
     results = run_benchmarks(name)
     if as_json:
-        _print_json(metrics_as_json(results))
+        print_json(metrics_as_json(results))
     else:
         for benchmark, metrics in results.items():
             for metric in metrics:
@@ -334,7 +330,7 @@ def models(action: Action = "list", wheel: OptionalPath = None, as_json: JsonFla
             load_head_model()
     here = sorted(str(path.relative_to(cache_folder())) for path in cache_folder().rglob("*") if path.is_file())
     installed = {"folder": str(cache_folder()), "files": here, "head_model": head_model_path().exists()}
-    return _answer(installed, as_json)
+    return answer(installed, as_json)
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -353,10 +349,13 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
+DESCRIPTION = "From a volumetric recording of a face to a head that an XR engine plays."
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
     given = sys.argv[1:] if arguments is None else arguments
-    with _clean_stdout("--json" in given):
+    with clean_stdout():
         try:
             code = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, prog="mien", description=DESCRIPTION, args=given, config=(tyro.conf.FlagCreatePairsOff,)
@@ -368,54 +367,9 @@ def main(arguments: list[str] | None = None) -> None:
             print("mien: interrupted; the same command continues where this one stopped", file=sys.stderr)
             code = 130
         except OSError as error:
-            print(f"mien: {_os_error(error)}", file=sys.stderr)
+            print(f"mien: {os_error_in_words(error)}", file=sys.stderr)
             code = 2
         except Exception:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
-            print(f"mien: a fault of mien itself; its details are in {_keep_traceback()}", file=sys.stderr)
+            print(f"mien: a fault of mien itself; its details are in {keep_traceback()}", file=sys.stderr)
             code = 70
     sys.exit(code)
-
-
-DESCRIPTION = "From a volumetric recording of a face to a head that an XR engine plays."
-
-
-def _os_error(error: OSError) -> str:
-    where = f" at {error.filename}" if error.filename else ""
-    return (
-        f"expected a readable source and a writable place; got {error.strerror or error}{where}; check disk and rights"
-    )
-
-
-def _keep_traceback() -> Path:
-    with tempfile.NamedTemporaryFile("w", prefix="mien-fault-", suffix=".txt", delete=False) as file:
-        file.write(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
-    return Path(file.name)
-
-
-def _answer(values: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        _print_json(values)
-    else:
-        for name, value in values.items():
-            print(f"{name}: {value}")
-    return 0
-
-
-def _print_json(values: dict[str, Any]) -> None:
-    json.dump(values, sys.stdout, indent=1, default=str)
-    print()
-
-
-@contextmanager
-def _clean_stdout(json_wanted: bool) -> Any:
-    """Keep standard output for the answer: libraries that print there (Warp's greeting) go to standard error."""
-    keep = os.dup(1)
-    os.dup2(2, 1)
-    own = os.fdopen(keep, "w")
-    before, sys.stdout = sys.stdout, own
-    try:
-        yield
-    finally:
-        own.flush()
-        sys.stdout = before
-        os.dup2(own.fileno(), 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.heads import FittedHead, depth_figures, head_figures, surface_figures
+from evaluation.heads import FittedHead, depth_figures, head_figures, seen_vertices, surface_figures
 from evaluation.truth import Truth, find_truth
 from geometry.errors import InputError
 from geometry.meshes import Mesh
@@ -43,5 +43,6 @@ def _surface_medians(take: Take, truth: Truth) -> dict[str, float]:
     tables = []
     for frame in chosen:
         true = Mesh(truth.vertices[truth.trigger_of(take, frame)].astype(np.float64), truth.faces)
-        tables.append(surface_figures(read_surface(take, frame), true, truth.face_mask))
+        seen = seen_vertices(true.vertices, true.faces, truth.face_mask, truth.rig.cameras)
+        tables.append(surface_figures(read_surface(take, frame), true, seen))
     return {key: float(np.median([table[key] for table in tables])) for key in tables[0]}

@@ -41,8 +41,8 @@ class CleaningConfig:
     smoothing_sigmas: float = 4.0
     """How many standard deviations of the sensor's noise the filter bridges."""
     noise_at_1m_m: float = 2.3e-3
-    """Standard deviation of depth at 1 m, growing with distance squared (time of flight, structured light). Where half
-    a step of an image's quantisation is more (8-bit disparity), that counts instead."""
+    """Standard deviation of depth at 1 m, growing with distance squared (time of flight, structured light). Where
+    half a step of an image's quantisation is more (8-bit disparity), that counts instead."""
     least_cosine: float = 0.2
     """Measurements with a smaller cosine of incidence are grazing; 0 keeps them."""
 

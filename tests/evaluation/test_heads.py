@@ -42,7 +42,7 @@ def test_a_camera_sees_the_near_side_only():
 
 
 def test_a_surface_a_millimetre_out_is_a_millimetre_out():
-    figures = surface_figures(ball(0.101), ball(0.1), np.ones(len(ball(0.1).faces), bool))
+    figures = surface_figures(ball(0.101), ball(0.1), np.ones(len(ball(0.1).vertices), bool))
     assert figures["surface_accuracy_mm_median"] == pytest.approx(1.0, abs=0.05)
     assert figures["surface_completeness_mm_median"] == pytest.approx(1.0, abs=0.05)
 

@@ -71,6 +71,8 @@ def test_usual_faults_drop_double_and_delay(tmp_path):
     assert any(len(set(kept)) < len(kept) for kept in triggers), "a frame is doubled"
     assert all(set(kept) <= set(range(12)) for kept in triggers)
     assert not out.exists()
+    alone = _recorded_triggers(SimulationConfig(frames=1, faults="usual"), PRESETS["vocap"](30.0))
+    assert all(set(kept) == {0} for kept in alone), "a camera keeps at least one frame"
 
 
 def test_vocap_has_the_shape_of_headsets_studio():
