@@ -7,7 +7,8 @@ picture is the same on every run whatever the order of the threads.
 # pyright: reportInvalidTypeForm=false
 # Warp compiles the kernels' annotations, so there is no `from __future__ import annotations` here.
 
-from functools import cache
+import os
+import sys
 from typing import Any, no_type_check
 
 import numpy as np
@@ -19,7 +20,27 @@ from rendering.fragments import Fragments
 NEAR_M = 1e-4
 """Triangles with a corner nearer than this are dropped whole; a head never comes this close to a camera."""
 
+
+def _load_warp() -> None:
+    """Load Warp once, without its greeting.
+
+    Without a CUDA driver its native part warns on file descriptor 2, past every log level: that is no news to whoever
+    has no GPU. Errors of Python's own still reach the user, because they are raised.
+    """
+    sys.stderr.flush()
+    keep = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        wp.init()
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+        os.close(nowhere)
+
+
 wp.config.log_level = wp.LOG_WARNING
+_load_warp()
 wp.set_module_options({"enable_backward": False})
 
 
@@ -121,7 +142,6 @@ def rasterize(
     batch = vertices_screen.shape[:-2]
     views = int(np.prod(batch)) if batch else 1
     shape = (views, *size_hw)
-    _start()
     positions = wp.array(
         np.ascontiguousarray(vertices_screen.reshape(views, count, 3), np.float32), dtype=wp.vec3, device=device
     )
@@ -139,9 +159,3 @@ def rasterize(
         depth=depth.numpy().reshape(*batch, *size_hw),
         barycentric=barycentric.numpy().reshape(*batch, *size_hw, 3),
     )
-
-
-@cache
-def _start() -> None:
-    """Load Warp once, without its banner: standard output belongs to `--json`."""
-    wp.init()

@@ -28,6 +28,8 @@ def step(name: str) -> Iterator[Report]:
     with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
         task = bars.add_task(name, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+        if bars.tasks[0].total is None:  # a step that does not count ends as one of one
+            bars.update(task, completed=1, total=1)
 
 
 def say(message: str) -> None:

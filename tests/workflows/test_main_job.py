@@ -15,7 +15,7 @@ from tests.gltf_reader import read_glb
 from tests.gltf_validator import assert_valid_gltf
 
 ROOT = Path(__file__).resolve().parents[2]
-FRAMES = 5
+FRAMES = 12
 
 
 def mien(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def mien(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
     out = tmp_path_factory.mktemp("main_job") / "recording"
-    mien("simulate", out, "--frames", FRAMES, "--subject", 5)
+    mien("simulate", out, "--frames", FRAMES, "--subject", 0)
     return out
 
 
@@ -65,7 +65,7 @@ def test_the_head_is_near_the_truth(finished):
     figures = json.loads(mien("evaluate", finished / "take.zarr", "--json").stdout)
     assert all(isinstance(value, float | int) for value in figures.values()), "one flat object of figures"
     assert figures["vertex_error_mm_median"] <= 2.0
-    assert figures["expression_ratio"] <= 0.9, "five frames only; the demo's thirty are held to 0.8"
+    assert figures["expression_ratio"] <= 0.8
     assert figures["depth_to_mesh_mm_median"] <= 1.0
     assert figures["surface_accuracy_mm_median"] <= 0.6
     assert "expression_mae_active" in figures
@@ -102,7 +102,7 @@ def test_the_report_and_the_surface_are_there(finished):
     import trimesh
 
     page = (finished / "report.html").read_text()
-    assert page.count("data:image/") > 10 and "sim-0005" in page
+    assert page.count("data:image/") > 10 and "sim-0000" in page
     surface = trimesh.load_mesh(finished / "surface.ply")
     assert len(surface.vertices) > 5000
     assert np.ptp(surface.vertices, axis=0).max() < 0.5
