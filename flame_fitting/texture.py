@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from flame_fitting.evidence import DepthImage
 from flame_fitting.models.head_model import HeadModel
 from geometry.cameras import Camera
 from geometry.meshes import vertex_normals
@@ -22,6 +23,8 @@ OCCLUSION_M = 0.004
 """A texel farther than this behind the visible surface is hidden."""
 SILHOUETTE_PX = 5
 """Colour this close to an outline is mixed with the backdrop."""
+SUPPORT_M = 0.03
+"""Hair stands this far off a fitted scalp, backdrops and collars farther."""
 INTERIOR_SRGB = {"mouth_interior": (96, 44, 44), "eyes": (225, 220, 215)}
 """What cameras hardly ever see gets a plain colour of its kind."""
 
@@ -46,6 +49,25 @@ class PosedView:
     """sRGB."""
     vertices_world: Float[np.ndarray, "v 3"]
     """The fitted head, metres."""
+    supported: Bool[np.ndarray, "v"]
+    """Vertices near which something was measured; elsewhere the picture shows what is behind the head."""
+
+
+def supported_vertices(
+    vertices_world: Float[np.ndarray, "v 3"], images: tuple[DepthImage, ...]
+) -> Bool[np.ndarray, "v"]:
+    """Vertices within reach of some camera's depth, so that an ear that was fitted wrong does not wear the wall.
+
+    All of them where there is no depth.
+    """
+    if not images:
+        return np.ones(len(vertices_world), bool)
+    supported = np.zeros(len(vertices_world), bool)
+    for image in images:
+        pixels, depth = image.camera.project(vertices_world)
+        measured = _sample(image.depth_m.astype(np.float32), pixels, cv2.INTER_NEAREST)
+        supported |= (measured > 0) & (np.abs(measured - depth) < SUPPORT_M)
+    return supported
 
 
 def bake_texture(model: HeadModel, views: tuple[PosedView, ...], size: int = TEXTURE_SIZE) -> Texture:
@@ -92,6 +114,7 @@ def _look_up(
     surface = _sample(fragments.depth, at, cv2.INTER_NEAREST)
     visible = (surface > 0) & (texel_depth - surface < OCCLUSION_M) & (cosine > MIN_COSINE)
     soft = np.clip((_sample(inside, at, cv2.INTER_NEAREST) - 1) / SILHOUETTE_PX, 0, 1)
+    soft = soft * np.einsum("pk,pk->p", barycentric, view.supported[corners].astype(float))
     colour = _sample(view.picture.astype(np.float32), at, cv2.INTER_LINEAR)
     return colour, np.where(visible, soft * np.clip(cosine, 0, 1) ** SHARPNESS, 0)
 

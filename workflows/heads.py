@@ -16,7 +16,7 @@ from flame_fitting.fit import FitConfig, HeadFit, fit_take
 from flame_fitting.landmarks.landmarker import FaceLandmarker
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head_model, load_landmark_embedding
-from flame_fitting.texture import PosedView, Texture, bake_texture
+from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from storage.results import PartialArray, Provenance, ResultArray, StoredResult
 from storage.take import Take
 from workflows.progress import Report
@@ -137,8 +137,9 @@ def fit_heads(take: Take, config: HeadConfig, progress: Report, overwrite: bool 
         return StoredHead.read(take)
     model = load_head_model(config.model)
     torch.set_num_threads(1)  # frames already run on all cores
-    fit = fit_take(model, load_landmark_embedding(config.model), TakeEvidence(take, marks), config.fit, progress)
-    texture = bake_texture(model, tuple(_texture_views(take, model, fit)))
+    evidence = TakeEvidence(take, marks)
+    fit = fit_take(model, load_landmark_embedding(config.model), evidence, config.fit, progress)
+    texture = bake_texture(model, tuple(_texture_views(evidence, model, fit)))
     arrays = _fit_arrays(model, fit) | {
         "base_colour": ResultArray(texture.base_colour, ("y", "x", "rgb"), "sRGB"),
         "texel_seen": ResultArray(texture.seen, ("y", "x"), "1"),
@@ -176,14 +177,16 @@ def _metrics(model: HeadModel, fit: HeadFit, texture: Texture) -> dict[str, floa
     }
 
 
-def _texture_views(take: Take, model: HeadModel, fit: HeadFit) -> list[PosedView]:
+def _texture_views(evidence: TakeEvidence, model: HeadModel, fit: HeadFit) -> list[PosedView]:
     """All colour pictures of the calmest frames: open mouths and closed eyes would bake into the skin."""
+    take = evidence.take
     calm = np.argsort(fit.curves.sum(1), kind="stable")[:TEXTURE_FRAMES]
     views = []
     for frame in sorted(int(index) for index in calm):
         vertices = fit.vertices_world(model, frame)
+        supported = supported_vertices(vertices, evidence.depth(frame))
         for camera in take.rig.rgb:
             picture = take.frame(camera.id, frame)
             if picture is not None:
-                views.append(PosedView(camera, picture, vertices))
+                views.append(PosedView(camera, picture, vertices, supported))
     return views
