@@ -21,7 +21,9 @@ from geometry.cameras import Camera
 from geometry.errors import InputError
 from geometry.meshes import face_normals
 from geometry.rigs import Rig
+from geometry.transforms import RigidTransform
 from rendering.rasterize import rasterize
+from rendering.screen import screen_window
 from storage.image_folder import MARKER, FrameTable, RecordingCard, write_whole
 from storage.rig_json import rig_to_json
 from studio.appearance import Appearance, paint_appearance
@@ -101,8 +103,6 @@ class Stage:
 
     def vertices_world(self, frame: int) -> Float[np.ndarray, "v 3"]:
         """The subject at a trigger, metres."""
-        from geometry.transforms import RigidTransform
-
         move = RigidTransform.from_rotvec(self.performance.rotvec[frame], self.performance.translation[frame])
         return move @ self.subject.vertices(self.performance.curves[frame])
 
@@ -232,18 +232,17 @@ def render_colour(
     rows, columns = camera.image_size_hw
     image = np.full((rows, columns, 3), BACKDROP, np.float32)
     mask = np.zeros((rows, columns), np.uint8)
-    window = _window(camera, vertices)
+    window = screen_window(camera, vertices, MARGIN_PX)
     if window is None:
         return image, mask
-    top, left, height, width, screen = window
-    scaled = screen * [SUPERSAMPLE, SUPERSAMPLE, 1]
-    fragments = rasterize(scaled, stage.subject.faces, (height * SUPERSAMPLE, width * SUPERSAMPLE))
+    scaled = window.vertices_screen * [SUPERSAMPLE, SUPERSAMPLE, 1]
+    fragments = rasterize(scaled, stage.subject.faces, (window.height * SUPERSAMPLE, window.width * SUPERSAMPLE))
     subject = stage.subject
     mesh = TexturedMesh(vertices, subject.faces, subject.uv, subject.uv_faces)
     crop = shade(fragments, mesh, camera, stage.appearance, np.full(3, BACKDROP))
-    image[top : top + height, left : left + width] = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    image[window.place] = cv2.resize(crop, (window.width, window.height), interpolation=cv2.INTER_AREA)
     index = fragments.face_index[::SUPERSAMPLE, ::SUPERSAMPLE]
-    mask[top : top + height, left : left + width] = _mask(stage, index)
+    mask[window.place] = _mask(stage, index)
     return image, mask
 
 
@@ -254,12 +253,11 @@ def render_depth(
     rows, columns = camera.image_size_hw
     depth, cosine = np.zeros((rows, columns), np.float32), np.ones((rows, columns), np.float32)
     mask = np.zeros((rows, columns), np.uint8)
-    window = _window(camera, vertices)
+    window = screen_window(camera, vertices, MARGIN_PX)
     if window is None:
         return depth, cosine, mask
-    top, left, height, width, screen = window
-    fragments = rasterize(screen, stage.subject.faces, (height, width))
-    place = np.s_[top : top + height, left : left + width]
+    fragments = rasterize(window.vertices_screen, stage.subject.faces, (window.height, window.width))
+    place = window.place
     depth[place] = fragments.depth
     normals = face_normals(vertices, stage.subject.faces)
     towards = camera.centre_world - vertices[stage.subject.faces].mean(1)
@@ -268,20 +266,6 @@ def render_depth(
     cosine[place] = np.where(fragments.mask, of_faces[fragments.face_index], 1.0)
     mask[place] = _mask(stage, fragments.face_index)
     return depth, cosine, mask
-
-
-def _window(
-    camera: Camera, vertices: Float[np.ndarray, "v 3"]
-) -> tuple[int, int, int, int, Float[np.ndarray, "v 3"]] | None:
-    """The part of the picture that the subject covers: top, left, height, width, and vertices in its pixels."""
-    pixels, depth = camera.project(vertices)
-    rows, columns = camera.image_size_hw
-    left, top = np.maximum(np.floor(pixels.min(0)).astype(int) - MARGIN_PX, 0)
-    right, bottom = np.minimum(np.ceil(pixels.max(0)).astype(int) + MARGIN_PX, [columns, rows])
-    if depth.max() <= 0 or right <= left or bottom <= top:
-        return None
-    screen = np.concatenate([pixels - [left, top], depth[:, None]], 1)
-    return int(top), int(left), int(bottom - top), int(right - left), screen
 
 
 def _mask(stage: Stage, face_index: np.ndarray) -> UInt8[np.ndarray, "h w"]:

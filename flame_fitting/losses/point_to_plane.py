@@ -18,9 +18,9 @@ from torch import Tensor
 
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
-from geometry.cameras import Camera
 from geometry.meshes import vertex_normals
 from rendering.rasterize import rasterize
+from rendering.screen import screen_window
 
 SENSOR_SIGMA_M, SENSOR_SIGMA_AT_M = 1.5e-3, 0.8
 """Depth noise of a time-of-flight camera, growing with distance squared."""
@@ -72,12 +72,11 @@ def gather_depth(
     weight, moment = np.zeros(len(vertices_world)), np.zeros(len(vertices_world))
     pixels = 0
     for image in images:
-        window = _window(image.camera, vertices_world)
+        window = screen_window(image.camera, vertices_world, MARGIN_PX)
         if window is None:
             continue
-        top, left, height, width, screen = window
-        fragments = rasterize(screen, faces, (height, width))
-        observed = image.depth_m[top : top + height, left : left + width]
+        fragments = rasterize(window.vertices_screen, faces, (window.height, window.width))
+        observed = image.depth_m[window.place]
         index = fragments.face_index
         usable = (index >= 0) & (observed > 0)
         usable &= counted_faces[index] & (np.abs(observed - fragments.depth) < gate.reach_m)
@@ -88,7 +87,7 @@ def gather_depth(
         barycentric = fragments.barycentric[usable].astype(np.float64)
         normal = np.einsum("pk,pkc->pc", barycentric, normals[corners])
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        centre = np.stack([column + left + 0.5, row + top + 0.5], 1)
+        centre = np.stack([column + window.left + 0.5, row + window.top + 0.5], 1)
         ray_camera = np.concatenate([image.camera.pixels_to_normalised(centre), np.ones((len(row), 1))], 1)
         along = np.einsum("pc,pc->p", normal, image.camera.world_from_camera.rotate(ray_camera))
         cosine = -along / np.linalg.norm(ray_camera, axis=1)
@@ -120,17 +119,3 @@ def depth_rows(
     gradient = torch.from_numpy(gathered.normals)[rows] * weight[:, None]
     residual = -torch.from_numpy(gathered.residual_m)[rows] * weight
     return Rows(residual, *chain_rule(points, state, centre, gradient, rows))
-
-
-def _window(
-    camera: Camera, vertices: Float[np.ndarray, "v 3"]
-) -> tuple[int, int, int, int, Float[np.ndarray, "v 3"]] | None:
-    """The part of a picture that the head covers: top, left, height, width, and the head in its pixels."""
-    pixels, depth = camera.project(vertices)
-    rows, columns = camera.image_size_hw
-    left, top = np.maximum(np.floor(pixels.min(0)).astype(int) - MARGIN_PX, 0)
-    right, bottom = np.minimum(np.ceil(pixels.max(0)).astype(int) + MARGIN_PX, [columns, rows])
-    if depth.min() <= 0.05 or right <= left or bottom <= top:
-        return None
-    screen = np.concatenate([pixels - [left, top], depth[:, None]], 1)
-    return int(top), int(left), int(bottom - top), int(right - left), screen
