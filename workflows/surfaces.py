@@ -45,7 +45,7 @@ def _arrays(mesh: Mesh) -> dict[str, ResultArray]:
 
 def fused_frames(take: Take) -> list[int]:
     """Frames that have a surface."""
-    return [int(name) for name in take.results.runs("surface") if name.isdigit()]
+    return sorted(int(name) for name in take.results.runs("surface") if name.isdigit())
 
 
 def read_surface(take: Take, frame: int) -> Mesh:

@@ -15,6 +15,7 @@ from geometry.distance import point_to_mesh_distance, signed_distance
 from geometry.meshes import Mesh
 from storage.results import StoredResult
 from storage.take import Take
+from workflows.surfaces import fused_frames, read_surface, run_name
 
 FARTHEST_M = 0.03
 """Surface points farther than this from the head belong to something else (hair, clothes, the room)."""
@@ -123,19 +124,12 @@ class FusedSurface:
     """Where it comes from."""
 
 
-def fused_frames(take: Take) -> list[int]:
-    """Frame sets that have a surface: each is a run of its own, named by its number."""
-    return sorted(int(run) for run in take.results.runs("surface") if run.isdigit())
-
-
-def read_surface(take: Take, frame: int) -> FusedSurface | None:
+def surface_of(take: Take, frame: int) -> FusedSurface | None:
     """The frame's surface, None where it has none or an empty one."""
     if frame not in fused_frames(take):
         return None
-    result = take.results.read("surface", f"{frame:06d}")
-    faces = result["faces"][...]
-    mesh = Mesh(result["vertices"][...].astype(np.float64), faces, result["colours"][...])
-    return FusedSurface(frame, mesh, result) if len(faces) else None
+    mesh = read_surface(take, frame)
+    return FusedSurface(frame, mesh, take.results.read("surface", run_name(frame))) if len(mesh.faces) else None
 
 
 @dataclass(frozen=True, eq=False)

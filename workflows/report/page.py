@@ -33,9 +33,10 @@ from workflows.report.checks import (
     verdict_words,
     words,
 )
-from workflows.report.contents import FittedHead, FusedSurface, SurfaceDistance, fused_frames, read_surface
+from workflows.report.contents import FittedHead, FusedSurface, SurfaceDistance, surface_of
 from workflows.report.figures import film_strip, surface_figures, view_figures
 from workflows.report.markup import Child, Markup, element, join, sentence, table
+from workflows.surfaces import fused_frames
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
 CLOSE_MM = 1.5
@@ -94,7 +95,7 @@ class Report:
     @cached_property
     def surface(self) -> FusedSurface | None:
         """The frame's fused surface."""
-        return read_surface(self.take, self.frame)
+        return surface_of(self.take, self.frame)
 
     @cached_property
     def distance(self) -> SurfaceDistance | None:
