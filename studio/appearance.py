@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from flame_fitting.models.head_model import HeadModel
+from rendering.colour import linear_to_srgb
 from studio.complexion import draw_complexion
-from studio.light import linear_to_srgb, studio_light
+from studio.light import studio_light
 from studio.openness import ambient_openness
 from studio.skin_layers import (
     Brushes,
@@ -40,7 +41,7 @@ class Appearance:
     roughness: float
     """Of dry skin, 0..1."""
     light: Float[np.ndarray, "9 3"]
-    """Radiance of the surroundings in real spherical harmonics, linear RGB, world frame, in `studio.light`'s order."""
+    """Radiance of the surroundings in `rendering.shading`'s spherical harmonics, linear RGB, world frame."""
     key_direction: Float[np.ndarray, "3"]
     """Unit vector towards the key light, world frame."""
     fitzpatrick: int

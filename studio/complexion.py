@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from studio.light import LINEAR_OF_COUNT
+from rendering.colour import srgb_to_linear
 
 SKIN_LAB = np.array(
     [
@@ -25,8 +25,10 @@ MELANIN_ABSORBANCE = np.array([0.42, 0.68, 1.0], np.float32)
 BLOOD_ABSORBANCE = np.array([0.10, 0.62, 0.46], np.float32)
 """How the two pigments absorb red, green and blue, up to their amounts; shaped after Jacques 2013, figs. 2 and 8."""
 # sRGB; the more melanin, the later in the list.
-HAIR_SRGB = np.array([[146, 116, 80], [118, 78, 50], [84, 56, 36], [52, 36, 26], [32, 24, 20], [24, 20, 18]])
-IRIS_SRGB = np.array([[110, 140, 160], [120, 140, 112], [126, 104, 60], [94, 60, 32], [66, 42, 26], [52, 34, 24]])
+HAIR_SRGB = np.array([[146, 116, 80], [118, 78, 50], [84, 56, 36], [52, 36, 26], [32, 24, 20], [24, 20, 18]], np.uint8)
+IRIS_SRGB = np.array(
+    [[110, 140, 160], [120, 140, 112], [126, 104, 60], [94, 60, 32], [66, 42, 26], [52, 34, 24]], np.uint8
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +69,8 @@ def draw_complexion(random: np.random.Generator) -> Complexion:
     return Complexion(
         fitzpatrick=kind + 1,
         skin=lab_to_linear(lab),
-        hair=LINEAR_OF_COUNT[HAIR_SRGB[shade]],
-        iris=LINEAR_OF_COUNT[IRIS_SRGB[iris]],
+        hair=srgb_to_linear(HAIR_SRGB[shade]),
+        iris=srgb_to_linear(IRIS_SRGB[iris]),
         blood=[1.0, 1.0, 0.9, 0.8, 0.6, 0.45][kind],
         hair_cover=random.uniform(0.4, 0.55) if shaven else random.uniform(0.88, 0.97),
         stubble=random.uniform(0.3, 1.0) if bearded else 0.0,

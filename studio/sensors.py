@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt16
 
+from rendering.colour import srgb_encode
+
 DEPTH_SIGMA_M, DEPTH_SIGMA_AT_M = 1.5e-3, 0.8
 CORRELATION_PX = 2.0
 FLYING_SHARE, FLYING_REACH_M, EDGE_JUMP_M = 0.5, 0.06, 0.02
@@ -74,8 +76,8 @@ def sense_colour(
     image = radiance * np.array(sensor.gain_rgb, np.float32)
     if sensor.blur_px:
         image = cv2.GaussianBlur(image, (0, 0), sensor.blur_px)
-    image = np.clip(image, 0, 1)
-    srgb = np.where(image <= 0.0031308, 12.92 * image, 1.055 * np.power(image, 1 / 2.4) - 0.055) * 255  # IEC 61966-2-1
+    srgb = srgb_encode(np.clip(image, 0, 1, out=image))
+    srgb *= 255
     if sensor.noisy:
         srgb = srgb + random.normal(0, COLOUR_SIGMA, srgb.shape)
     return np.clip(np.round(srgb), 0, 255).astype(np.uint8)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
+from rendering.colour import srgb_to_linear
 from studio.complexion import BLOOD_ABSORBANCE, MELANIN_ABSORBANCE, Complexion
-from studio.light import LINEAR_OF_COUNT
 from studio.texels import EYEBALL, MOUTH, SKIN, SOCKET, TONGUE, Texels
 
 LIP_BORDER_RING = 7.2
@@ -251,7 +251,7 @@ def paint_eyes(colours: Colours, brushes: Brushes, person: Complexion) -> Colour
     veins = smoothstep(0.10, 0.0, np.abs(brushes.grain(5)[ball])) * smoothstep(0.006, 0.013, radius)
     inner = smoothstep(0.008, 0.014, -dx * np.sign(x))
     blood = 0.35 * veins + 0.8 * inner + 0.06 * brushes.grain(8)[ball]
-    sclera = LINEAR_OF_COUNT[np.array([214, 205, 198])] * transmittance(np.zeros_like(blood), blood)
+    sclera = srgb_to_linear(np.array([214, 205, 198], np.uint8)) * transmittance(np.zeros_like(blood), blood)
 
     angle = np.arctan2(dy, dx)
     counts = (11, 17, 23, 31, 47)
