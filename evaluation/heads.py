@@ -16,7 +16,7 @@ from flame_fitting.evidence import DepthImage
 from geometry.cameras import Camera
 from geometry.distance import point_to_mesh_distance
 from geometry.meshes import Mesh, face_normals
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from storage.take import Take
 
 NOT_COUNTED = ("eyeLook", "tongueOut")
@@ -98,7 +98,7 @@ def seen_vertices(
         pixels, depth = camera.project(vertices)
         if depth.min() <= 0:
             continue
-        fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, camera.image_size_hw)
+        fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), faces, camera.image_size_hw)
         shown = np.zeros(len(faces), bool)
         shown[np.unique(fragments.face_index[fragments.mask])] = True
         seen_faces |= shown & (((camera.centre_world - middles) * normals).sum(1) > 0)
@@ -139,7 +139,7 @@ def face_points(
     """World points of the depth pixels that show the face, metres."""
     camera = image.camera
     pixels, depth = camera.project(vertices)
-    fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, camera.image_size_hw)
+    fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), faces, camera.image_size_hw)
     near = np.abs(image.depth_m - fragments.depth) < FACE_REACH_M
     usable = fragments.mask & face_triangles[fragments.face_index] & (image.depth_m > 0) & near
     row, column = np.nonzero(usable)

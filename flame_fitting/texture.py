@@ -12,7 +12,7 @@ from flame_fitting.evidence import DepthImage
 from flame_fitting.models.head_model import HeadModel
 from geometry.cameras import Camera
 from geometry.meshes import vertex_normals
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 
 TEXTURE_SIZE = 1024
 MIN_COSINE = 0.2
@@ -78,7 +78,7 @@ def bake_texture(model: HeadModel, views: tuple[PosedView, ...], size: int = TEX
     """
     faces, uv = model.faces.numpy(), model.uv.numpy()
     screen = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, np.ones(len(uv))], 1)
-    layout = rasterize(screen, model.uv_faces.numpy(), (size, size))
+    layout = rasterize_arrays(screen, model.uv_faces.numpy(), (size, size))
     covered = layout.mask
     total, weight = np.zeros((int(covered.sum()), 3)), np.zeros(int(covered.sum()))
     corners, barycentric = faces[layout.face_index[covered]], layout.barycentric[covered].astype(np.float64)
@@ -108,7 +108,7 @@ def _look_up(
     length = np.linalg.norm(normal, axis=1) * np.linalg.norm(towards, axis=1)
     cosine = (normal * towards).sum(1) / np.maximum(length, 1e-12)
     pixels, depth = view.camera.project(view.vertices_world)
-    fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, view.camera.image_size_hw)
+    fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), faces, view.camera.image_size_hw)
     inside = cv2.distanceTransform(fragments.mask.astype(np.uint8), cv2.DIST_L2, 3)
     at, texel_depth = view.camera.project(points)
     surface = _sample(fragments.depth, at, cv2.INTER_NEAREST)

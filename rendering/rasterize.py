@@ -1,161 +1,188 @@
-"""Visibility in NVIDIA Warp kernels: one source for CPU and CUDA.
+"""Visibility: which triangle each pixel shows, where on it, and how that moves with the vertices."""
 
-A thread takes a triangle, walks the pixel centres in its box and keeps, per pixel, the smallest 64-bit word
-(depth bits << 32 | face index) by atomic minimum. Nearer wins, equal depth goes to the lower face index, and so the
-picture is the same on every run whatever the order of the threads.
-"""
-# pyright: reportInvalidTypeForm=false
-# Warp compiles the kernels' annotations, so there is no `from __future__ import annotations` here.
+from __future__ import annotations
 
-import os
-import sys
-from typing import Any, no_type_check
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 import warp as wp
 from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rendering.fragments import Fragments
+from rendering.kernels.gathering import sum_corners
+from rendering.kernels.visibility import COVER, PULL_BACK, UNPACK
+from rendering.runtime import PRECISIONS, launch, scalars, side_by_side, start, vectors
+from rendering.topology import topology
 
-NEAR_M = 1e-4
-"""Triangles with a corner nearer than this are dropped whole; a head never comes this close to a camera."""
-
-
-def _load_warp() -> None:
-    """Load Warp once, without its greeting.
-
-    Without a CUDA driver its native part warns on file descriptor 2, past every log level: that is no news to whoever
-    has no GPU. Errors of Python's own still reach the user, because they are raised.
-    """
-    sys.stderr.flush()
-    keep = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        wp.init()
-    finally:
-        os.dup2(keep, 2)
-        os.close(keep)
-        os.close(nowhere)
-
-
-wp.config.log_level = wp.LOG_WARNING
-_load_warp()
-wp.set_module_options({"enable_backward": False})
-
-
-@wp.func
-@no_type_check
-def edge(a: wp.vec3, b: wp.vec3, x: float, y: float) -> float:
-    """Twice the signed area of a, b and the point (x, y)."""
-    return (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
-
-
-@wp.kernel
-@no_type_check
-def nearest_triangle(
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
-    cull: int,
-    near: float,
-    words: wp.array3d(dtype=wp.uint64),
-) -> None:
-    """Write one triangle into the words of the pixels that it covers."""
-    view, face = wp.tid()
-    a = vertices[view, faces[face, 0]]
-    b = vertices[view, faces[face, 1]]
-    c = vertices[view, faces[face, 2]]
-    if a[2] < near or b[2] < near or c[2] < near:
-        return
-    area = edge(a, b, c[0], c[1])
-    # y points down: counter-clockwise in space is a negative area on the screen.
-    if area == 0.0 or (cull == 1 and area > 0.0):
-        return
-    rows = words.shape[1]
-    columns = words.shape[2]
-    x_first = wp.max(int(wp.ceil(wp.min(a[0], wp.min(b[0], c[0])) - 0.5)), 0)
-    x_last = wp.min(int(wp.floor(wp.max(a[0], wp.max(b[0], c[0])) - 0.5)), columns - 1)
-    y_first = wp.max(int(wp.ceil(wp.min(a[1], wp.min(b[1], c[1])) - 0.5)), 0)
-    y_last = wp.min(int(wp.floor(wp.max(a[1], wp.max(b[1], c[1])) - 0.5)), rows - 1)
-    for row in range(y_first, y_last + 1):
-        for column in range(x_first, x_last + 1):
-            x = float(column) + 0.5
-            y = float(row) + 0.5
-            s_a = edge(b, c, x, y) / area
-            s_b = edge(c, a, x, y) / area
-            s_c = 1.0 - s_a - s_b
-            if s_a >= 0.0 and s_b >= 0.0 and s_c >= 0.0:
-                depth = 1.0 / (s_a / a[2] + s_b / b[2] + s_c / c[2])
-                word = (wp.uint64(wp.cast(depth, wp.uint32)) << wp.uint64(32)) | wp.uint64(face)
-                wp.atomic_min(words, view, row, column, word)
-
-
-@wp.kernel
-@no_type_check
-def unpack(
-    words: wp.array3d(dtype=wp.uint64),
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
-    face_index: wp.array3d(dtype=wp.int32),
-    depth: wp.array3d(dtype=wp.float32),
-    barycentric: wp.array3d(dtype=wp.vec3),
-) -> None:
-    """Turn each pixel's word into face index, depth and barycentrics."""
-    view, row, column = wp.tid()
-    word = words[view, row, column]
-    if word == wp.uint64(0xFFFFFFFFFFFFFFFF):
-        face_index[view, row, column] = -1
-        return
-    face = int(word & wp.uint64(0xFFFFFFFF))
-    a = vertices[view, faces[face, 0]]
-    b = vertices[view, faces[face, 1]]
-    c = vertices[view, faces[face, 2]]
-    x = float(column) + 0.5
-    y = float(row) + 0.5
-    area = edge(a, b, c[0], c[1])
-    w_a = edge(b, c, x, y) / area / a[2]
-    w_b = edge(c, a, x, y) / area / b[2]
-    w_c = (1.0 - edge(b, c, x, y) / area - edge(c, a, x, y) / area) / c[2]
-    z = 1.0 / (w_a + w_b + w_c)
-    face_index[view, row, column] = face
-    depth[view, row, column] = z
-    barycentric[view, row, column] = wp.vec3(w_a * z, w_b * z, w_c * z)
+LARGEST_SIDE = 32767
+"""Rows or columns of the largest picture: boxes are 16-bit."""
+SMALLEST_BAND = 32
+"""Rows that a thread of its own must have: each band looks at all triangles."""
 
 
 def rasterize(
-    vertices_screen: Float[np.ndarray, "*b v 3"],
-    faces: Int[np.ndarray, "f 3"],
+    vertices_screen: Float[Tensor, "*b v 3"],
+    faces: Int[Tensor, "f 3"],
     size_hw: tuple[int, int],
     *,
     cull_backfaces: bool = False,
-    device: str = "cpu",
 ) -> Fragments:
-    """Fragments of triangles seen through pixel centres at +0.5.
+    """The nearest triangle, its depth and its barycentrics seen through each pixel centre (at +0.5).
 
     `vertices_screen` holds x and y in pixels and z in metres along the camera's axis, of one view or, with leading
-    axes, of many views that share `faces`. Raises ValueError on an index outside the vertices.
-    Source: the layout of the packed word follows Laine & Karras 2011, "High-Performance Software Rasterization".
+    axes, of many views or meshes that share `faces`. Gradients flow from depth and barycentrics to all three; the
+    outline's part is `antialias`'s. A corner behind the camera takes the plain perspective division, sign and all: what
+    lies nearer than 0.1 mm is cut off exactly. Equal depths show the lower face index, and runs repeat to the bit,
+    gradients too. Front faces are counter-clockwise in space.
+
+    Works where the tensors are, in their precision. On the CPU the picture is split over `torch.get_num_threads()`. On
+    CUDA nothing waits for the host, so that the call can be captured in a graph once it has run; checks that would wait
+    are left to `require_drawable`, and a triangle with a corner that is not finite covers nothing.
+
+    Raises ValueError on a vertex that is not finite (naming mesh and vertex) and on an index outside the vertices.
+    Source: the packed word of depth and face follows Laine & Karras 2011, "High-Performance Software Rasterization on
+    GPUs"; the weights Olano & Greer 1997, "Triangle scan conversion using 2D homogeneous coordinates".
     """
-    count = vertices_screen.shape[-2]
-    if len(faces) and (faces.min() < 0 or faces.max() >= count):
-        raise ValueError(f"faces index {int(faces.min())}..{int(faces.max())}, but there are {count} vertices")
-    batch = vertices_screen.shape[:-2]
-    views = int(np.prod(batch)) if batch else 1
-    shape = (views, *size_hw)
-    positions = wp.array(
-        np.ascontiguousarray(vertices_screen.reshape(views, count, 3), np.float32), dtype=wp.vec3, device=device
-    )
-    triangles = wp.array(np.ascontiguousarray(faces, np.int32), dtype=wp.int32, device=device)
-    words = wp.array(np.full(shape, 0xFFFFFFFFFFFFFFFF, np.uint64), dtype=wp.uint64, device=device)
-    inputs: list[Any] = [positions, triangles, int(cull_backfaces), NEAR_M, words]
-    wp.launch(nearest_triangle, dim=(views, len(faces)), inputs=inputs, device=device)
-    face_index = wp.zeros(shape, dtype=wp.int32, device=device)
-    depth = wp.zeros(shape, dtype=wp.float32, device=device)
-    barycentric = wp.zeros(shape, dtype=wp.vec3, device=device)
-    outputs: list[Any] = [face_index, depth, barycentric]
-    wp.launch(unpack, dim=shape, inputs=[words, positions, triangles], outputs=outputs, device=device)
+    if vertices_screen.dtype not in PRECISIONS:
+        raise ValueError(f"vertices_screen must be float32 or float64, not {vertices_screen.dtype}")
+    if faces.device != vertices_screen.device:
+        raise ValueError(f"faces are on {faces.device}, vertices_screen on {vertices_screen.device}")
+    if not all(0 <= side <= LARGEST_SIDE for side in size_hw):
+        raise ValueError(f"a picture has sides of 0 to {LARGEST_SIDE} pixels, not {size_hw}")
+    if vertices_screen.device.type == "cpu":
+        require_drawable(vertices_screen, faces)
+    batch, count = vertices_screen.shape[:-2], vertices_screen.shape[-2]
+    flat = vertices_screen.reshape(math.prod(batch), count, 3).contiguous()
+    face_index, depth, barycentric, boxes = _Rasterize.apply(flat, faces, size_hw, cull_backfaces)
     return Fragments(
-        face_index=face_index.numpy().reshape(*batch, *size_hw),
-        depth=depth.numpy().reshape(*batch, *size_hw),
-        barycentric=barycentric.numpy().reshape(*batch, *size_hw, 3),
+        face_index=face_index.reshape(*batch, *size_hw),
+        depth=depth.reshape(*batch, *size_hw),
+        barycentric=barycentric.reshape(*batch, *size_hw, 3),
+        boxes=boxes.reshape(*batch, len(faces), 4),
     )
+
+
+def require_drawable(vertices_screen: Float[Tensor, "*b v 3"], faces: Int[Tensor, "f 3"]) -> None:
+    """Raise ValueError on the first vertex that is not finite, or on an index outside the vertices."""
+    count = vertices_screen.shape[-2]
+    # In NumPy, because torch's OpenMP threads go on spinning on the processors that the kernels' threads need.
+    indices, values = faces.cpu().numpy(), vertices_screen.detach().cpu().numpy()
+    if indices.size and not (indices.min() >= 0 and indices.max() < count):
+        raise ValueError(f"faces index {indices.min()}..{indices.max()}, but there are {count} vertices")
+    # A sum is finite only if all its terms are; it may overflow where they are, so look closer before complaining.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):
+            return
+    places = np.argwhere(~np.isfinite(values).all(-1))
+    if len(places):
+        *mesh, vertex = places[0].tolist()
+        name = f"mesh {mesh[0] if len(mesh) == 1 else tuple(mesh)}" if mesh else "the mesh"
+        where = values[(*mesh, vertex)].tolist()
+        raise ValueError(
+            f"vertices_screen expected finite numbers; {name}, vertex {vertex} is {where}"
+            + (f", and {len(places) - 1} more" if len(places) > 1 else "")
+            + ": a vertex has no place on the screen at depth 0, or came broken out of the step before"
+        )
+
+
+class _Rasterize(torch.autograd.Function):
+    """Visibility of flat batches and its adjoint."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vertices: Tensor, faces: Tensor, size_hw: tuple[int, int], cull_backfaces: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        views, device = len(vertices), vertices.device
+        triangles = faces.detach().to(torch.int32).contiguous()
+        seen = _Seen(
+            boxes=torch.empty((views, len(faces), 4), dtype=torch.int16, device=device),
+            face_index=torch.empty((views, *size_hw), dtype=torch.int32, device=device),
+            depth=torch.empty((views, *size_hw), dtype=vertices.dtype, device=device),
+            barycentric=torch.empty((views, *size_hw, 3), dtype=vertices.dtype, device=device),
+        )
+        _see(vertices, triangles, seen, cull_backfaces)
+        ctx.save_for_backward(vertices, seen.face_index, seen.boxes)
+        ctx.faces = faces  # the very object: its topology is remembered by it
+        ctx.mark_non_differentiable(seen.face_index, seen.boxes)
+        return seen.face_index, seen.depth, seen.barycentric, seen.boxes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        _, depth, barycentric, _ = upstream
+        vertices, face_index, boxes = ctx.saved_tensors
+        shared = topology(ctx.faces, vertices.shape[1])
+        corners = torch.empty((len(vertices), len(shared.faces), 3, 3), dtype=vertices.dtype, device=vertices.device)
+        inputs = [
+            vectors(vertices),
+            scalars(shared.faces),
+            vectors(boxes),
+            scalars(face_index),
+            scalars(depth.contiguous()),
+            vectors(barycentric.contiguous()),
+            vectors(corners),
+        ]
+        launch(PULL_BACK[vertices.dtype], len(vertices) * len(shared.faces), inputs, vertices.device)
+        return sum_corners(corners, shared, shared_by_views=False), None, None, None
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What `Fragments` holds, for views in a row."""
+
+    boxes: Tensor
+    face_index: Tensor
+    depth: Tensor
+    barycentric: Tensor
+
+    def part(self, views: slice, rows: slice) -> _Seen:
+        return _Seen(self.boxes[views], *(x[views, rows] for x in (self.face_index, self.depth, self.barycentric)))
+
+
+def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool) -> None:
+    """Fill `seen`: views over threads, and bands of a view's rows where there are fewer views than threads."""
+    views, rows = seen.face_index.shape[:2]
+    for kernel in (COVER[vertices.dtype], UNPACK[vertices.dtype]):
+        kernel.module.load(str(vertices.device))
+    threads = torch.get_num_threads() if vertices.device.type == "cpu" else 1
+    # A few tasks more than threads even out what they hold.
+    parts = max(1, min(views, 4 * threads)) if threads > 1 else 1
+    bands = max(1, min(-(-threads // parts), rows // SMALLEST_BAND))
+    tasks = []
+    for part in range(parts):
+        own = slice(views * part // parts, views * (part + 1) // parts)
+        mesh = vertices[own], triangles
+        for band in range(bands):
+            limits = slice(rows * band // bands, rows * (band + 1) // bands)
+            tasks.append(partial(_see_part, mesh, seen.part(own, limits), rows, limits.start, cull_backfaces))
+    side_by_side(tasks, vertices.device)
+
+
+def _see_part(
+    mesh: tuple[Tensor, Tensor], seen: _Seen, picture_rows: int, row_first: int, cull_backfaces: bool
+) -> None:
+    """Fill the views and rows of `seen`, the first of which is the picture's row `row_first`."""
+    vertices, triangles = vectors(mesh[0]), scalars(mesh[1])
+    (views, rows, columns), device, dtype = seen.depth.shape, seen.depth.device, seen.depth.dtype
+    words = scalars(_zeroed_words((views, rows, columns), device)).view(wp.uint64)
+    limits = int(cull_backfaces), picture_rows, row_first
+    if views * len(mesh[1]):
+        start(COVER[dtype], views * len(mesh[1]), [0, vertices, triangles, *limits, vectors(seen.boxes), words], device)
+    if words.size:
+        results = scalars(seen.face_index.view(-1)), scalars(seen.depth.view(-1)), vectors(seen.barycentric.view(-1, 3))
+        places = row_first, columns, rows * columns
+        start(UNPACK[dtype], words.size, [0, words.flatten(), vertices, triangles, *places, *results], device)
+
+
+def _zeroed_words(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    # NumPy takes zeroed pages from the system, which this thread then fills; torch would clear them on its OpenMP
+    # threads, which go on spinning on the processors that our threads need.
+    if device.type == "cpu":
+        return torch.from_numpy(np.zeros(shape, np.int64))
+    return torch.zeros(shape, dtype=torch.int64, device=device)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from flame_fitting.models.head_model import HeadModel
 from geometry.meshes import vertex_normals
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 
 
 def ambient_openness(model: HeadModel, directions: int = 64, size_px: int = 384) -> Float[np.ndarray, "v"]:
@@ -34,7 +34,7 @@ def ambient_openness(model: HeadModel, directions: int = 64, size_px: int = 384)
         offset = centred + 0.0008 * normals  # off the surface, so that it does not hide itself
         screen = np.stack([centred @ right * scale, -centred @ up * scale, far - centred @ towards], 1)
         screen[:, :2] += size_px / 2
-        depth = rasterize(screen, faces, (size_px, size_px)).depth
+        depth = rasterize_arrays(screen, faces, (size_px, size_px)).depth
         column = np.clip((offset @ right * scale + size_px / 2).astype(int), 0, size_px - 1)
         row = np.clip((-offset @ up * scale + size_px / 2).astype(int), 0, size_px - 1)
         nearest = np.where(depth[row, column] > 0, depth[row, column], np.inf)

@@ -22,7 +22,7 @@ from geometry.errors import InputError
 from geometry.meshes import face_normals
 from geometry.rigs import Rig
 from geometry.transforms import RigidTransform
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from rendering.screen import screen_window
 from storage.image_folder import MARKER, FrameTable, RecordingCard, write_whole
 from storage.rig_json import rig_to_json
@@ -236,7 +236,7 @@ def render_colour(
     if window is None:
         return image, mask
     scaled = window.vertices_screen * [SUPERSAMPLE, SUPERSAMPLE, 1]
-    fragments = rasterize(scaled, stage.subject.faces, (window.height * SUPERSAMPLE, window.width * SUPERSAMPLE))
+    fragments = rasterize_arrays(scaled, stage.subject.faces, (window.height * SUPERSAMPLE, window.width * SUPERSAMPLE))
     subject = stage.subject
     mesh = TexturedMesh(vertices, subject.faces, subject.uv, subject.uv_faces)
     crop = shade(fragments, mesh, camera, stage.appearance, np.full(3, BACKDROP))
@@ -256,7 +256,7 @@ def render_depth(
     window = screen_window(camera, vertices, MARGIN_PX)
     if window is None:
         return depth, cosine, mask
-    fragments = rasterize(window.vertices_screen, stage.subject.faces, (window.height, window.width))
+    fragments = rasterize_arrays(window.vertices_screen, stage.subject.faces, (window.height, window.width))
     place = window.place
     depth[place] = fragments.depth
     normals = face_normals(vertices, stage.subject.faces)

@@ -10,14 +10,11 @@ from jaxtyping import Float, Float32, Int
 
 from geometry.cameras import Camera
 from geometry.meshes import vertex_normals
-from rendering.fragments import Fragments
+from rendering.arrays import FragmentArrays
+from rendering.colour import srgb_to_linear
+from rendering.shading import fresnel_visibility, ggx_distribution, irradiance
 from studio.appearance import Appearance
-from studio.light import LINEAR_OF_COUNT, irradiance
-from studio.light import linear_to_srgb as linear_to_srgb
-from studio.light import srgb_to_linear as srgb_to_linear
 
-FRESNEL_NORMAL = 0.028
-"""Reflectance of skin straight on, from its refractive index of 1.4."""
 CHUNK = 32000
 """Pixels shaded at once: they stay in the processor's cache, and OpenCV maps no longer columns than 32766."""
 
@@ -37,7 +34,7 @@ class TexturedMesh:
 
 
 def shade(
-    fragments: Fragments,
+    fragments: FragmentArrays,
     mesh: TexturedMesh,
     camera: Camera,
     appearance: Appearance,
@@ -75,12 +72,9 @@ def _corner_table(mesh: TexturedMesh, camera: Camera, appearance: Appearance) ->
     key = appearance.key_direction
     half = to_camera + key
     half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-9)
-    # Kelemen's visibility grows without bound where the key stands behind; skin's own roughness ends it.
-    half_key = np.clip(half @ key, 0.4, 1.0)
-    fresnel = FRESNEL_NORMAL + (1 - FRESNEL_NORMAL) * (1 - half_key) ** 5
     # The key's radiance is in the harmonics: what they send to a surface that faces it, in grey.
     arriving = np.pi * irradiance(appearance.light, key).mean()
-    highlight = fresnel / (4 * half_key**2) * np.clip(normals @ key, 0, 1) * arriving * openness**2
+    highlight = fresnel_visibility(half @ key) * np.clip(normals @ key, 0, 1) * arriving * openness**2
 
     vertex_of_uv = np.zeros(len(mesh.uv), np.int64)
     vertex_of_uv[mesh.uv_faces] = mesh.faces
@@ -110,6 +104,5 @@ def _shade_pixels(
     cosine_squared = np.minimum(cosine * cosine / np.maximum(lengths, 1e-12), 1.0)
     # alpha = roughness^2 (Burley 2012); wet texels, stronger than 1, are smoother as well.
     alpha_squared = np.float32(appearance.roughness**4) / np.maximum(strength, 1.0) ** 4
-    lobe = alpha_squared / (np.float32(np.pi) * (cosine_squared * (alpha_squared - 1) + 1) ** 2)
-    highlight = lobe * values[:, 11] * strength * (cosine > 0)
-    return LINEAR_OF_COUNT[albedo.astype(np.uint8, copy=False)] * values[:, 2:5] + highlight[:, None]
+    highlight = ggx_distribution(cosine_squared, alpha_squared) * values[:, 11] * strength * (cosine > 0)
+    return srgb_to_linear(albedo.astype(np.uint8, copy=False)) * values[:, 2:5] + highlight[:, None]

@@ -12,8 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from flame_fitting.models.head_model import HeadModel
 from geometry.errors import InputError
-from rendering.fragments import interpolate
-from rendering.rasterize import rasterize
+from rendering.arrays import interpolate_arrays, rasterize_arrays
 
 SKIN, MOUTH, TONGUE, SOCKET, EYEBALL = range(5)
 """What a texel belongs to; a socket is the inside of the lids."""
@@ -61,7 +60,7 @@ def head_texels(model: HeadModel, size_px: int) -> Texels:
     template, faces = model.template.numpy(), model.faces.numpy()
     uv, uv_faces = model.uv.numpy(), model.uv_faces.numpy()
     part_of_face = _parts(model)
-    fragments = rasterize(
+    fragments = rasterize_arrays(
         np.stack([uv[:, 0] * size_px, (1 - uv[:, 1]) * size_px, np.ones(len(uv))], 1), uv_faces, (size_px, size_px)
     )
     vertices_of = [np.unique(faces[part_of_face == part]) for part in range(5)]
@@ -70,7 +69,7 @@ def head_texels(model: HeadModel, size_px: int) -> Texels:
     skin_faces = faces[part_of_face == SKIN]
     fields = np.column_stack([template, _rings(skin_faces, lip_edge, len(template))])
     fields = np.column_stack([fields, _rings(skin_faces, lid_edge, len(template))])
-    values = interpolate(fragments, faces, fields)[fragments.mask]
+    values = interpolate_arrays(fragments, faces, fields)[fragments.mask]
     eyes = model.joints.numpy()[[model.joint_names.index("eye_left"), model.joint_names.index("eye_right")]]
     skin = template[vertices_of[SKIN]]
     return Texels(

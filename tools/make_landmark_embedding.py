@@ -21,7 +21,7 @@ from flame_fitting.models.anny import RawAnny
 from flame_fitting.models.registry import load_head_model
 from geometry.cameras import Camera
 from geometry.transforms import look_at
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from studio.appearance import paint_appearance
 from studio.sensors import SensorNoise, sense_colour
 from studio.shading import TexturedMesh, shade
@@ -56,7 +56,7 @@ def main() -> None:
         for azimuth, elevation in VIEWS_DEG:
             camera = _camera(centre, azimuth, elevation, random)
             pixels, depth = camera.project(vertices)
-            fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), raw.faces, SIZE_HW)
+            fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), raw.faces, SIZE_HW)
             mesh = TexturedMesh(vertices, raw.faces, model.uv.numpy().astype(float), model.uv_faces.numpy())
             picture = sense_colour(shade(fragments, mesh, camera, appearance, np.full(3, 0.05)), SensorNoise(), random)
             found = landmarker.detect(picture)

@@ -19,7 +19,7 @@ from torch import Tensor
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
 from geometry.meshes import vertex_normals
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from rendering.screen import screen_window
 
 SENSOR_SIGMA_M, SENSOR_SIGMA_AT_M = 1.5e-3, 0.8
@@ -75,7 +75,7 @@ def gather_depth(
         window = screen_window(image.camera, vertices_world, MARGIN_PX)
         if window is None:
             continue
-        fragments = rasterize(window.vertices_screen, faces, (window.height, window.width))
+        fragments = rasterize_arrays(window.vertices_screen, faces, (window.height, window.width))
         observed = image.depth_m[window.place]
         index = fragments.face_index
         usable = (index >= 0) & (observed > 0)

@@ -9,8 +9,7 @@ from flame_fitting.models.registry import load_head_model
 from flame_fitting.texture import PosedView, bake_texture, supported_vertices
 from geometry.cameras import Camera
 from geometry.transforms import look_at
-from rendering.fragments import interpolate
-from rendering.rasterize import rasterize
+from rendering.arrays import interpolate_arrays, rasterize_arrays
 
 MODEL = load_head_model()
 VERTICES = MODEL.template.numpy().astype(float)
@@ -28,8 +27,8 @@ def camera(eye: list[float], kind: str = "rgb") -> Camera:
 def painted(seen_by: Camera) -> PosedView:
     """A head whose colour is its position, as a picture shows it."""
     pixels, depth = seen_by.project(VERTICES)
-    fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), FACES, (400, 400))
-    colour = interpolate(fragments, FACES, vertex_colours())
+    fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), FACES, (400, 400))
+    colour = interpolate_arrays(fragments, FACES, vertex_colours())
     return PosedView(seen_by, np.round(colour).astype(np.uint8), VERTICES, np.ones(len(VERTICES), bool))
 
 
@@ -42,8 +41,8 @@ def texels(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Each texel's triangle (-1 outside) and its true colour."""
     uv = MODEL.uv.numpy()
     screen = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, np.ones(len(uv))], 1)
-    layout = rasterize(screen, MODEL.uv_faces.numpy(), (size, size))
-    return layout.face_index, interpolate(layout, FACES, vertex_colours())
+    layout = rasterize_arrays(screen, MODEL.uv_faces.numpy(), (size, size))
+    return layout.face_index, interpolate_arrays(layout, FACES, vertex_colours())
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def test_nothing_is_taken_from_where_nothing_was_measured():
     assert not bake_texture(MODEL, (blind,), 256).seen.any()
     depth_camera = camera([0.0, 0.0, 0.6], "depth")
     pixels, depth = depth_camera.project(VERTICES)
-    fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), FACES, (400, 400))
+    fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), FACES, (400, 400))
     near = supported_vertices(VERTICES, (DepthImage(depth_camera, fragments.depth),))
     far = supported_vertices(VERTICES, (DepthImage(depth_camera, fragments.depth + 0.2),))
     face = MODEL.region("face").numpy()

@@ -5,7 +5,7 @@ import trimesh
 
 from geometry.cameras import Camera
 from geometry.transforms import look_at
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from rendering.screen import screen_window
 
 
@@ -16,10 +16,10 @@ def test_a_window_is_a_cut_of_the_picture():
     here = look_at(np.array([0.1, 0.0, 0.5]), np.array([0.03, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
     camera = Camera("c", "m", "rgb", (120, 160), K, np.zeros(0), here)
     pixels, depth = camera.project(vertices)
-    whole = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, (120, 160))
+    whole = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), faces, (120, 160))
     window = screen_window(camera, vertices, 3)
     assert window is not None and window.height * window.width < 120 * 160
-    cut = rasterize(window.vertices_screen, faces, (window.height, window.width))
+    cut = rasterize_arrays(window.vertices_screen, faces, (window.height, window.width))
     assert (cut.face_index == whole.face_index[window.place]).mean() > 0.999  # single precision moves an edge pixel
     outside = whole.mask.copy()
     outside[window.place] = False

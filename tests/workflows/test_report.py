@@ -16,7 +16,7 @@ from geometry.errors import InputError
 from geometry.meshes import Mesh
 from geometry.rigs import Rig
 from geometry.transforms import look_at
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from storage.ingest_writer import StreamPlan, TakeWriter
 from storage.results import Provenance, ResultArray
 from storage.take import Sync, Take, TakeHeader
@@ -259,7 +259,7 @@ def test_a_drawing_lies_on_the_picture() -> None:
     vertices += CENTRE
     for camera in RIG.cameras:
         pixels, depth = camera.project(vertices)
-        native = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, SIZE_HW).mask
+        native = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), faces, SIZE_HW).mask
         for width in (50, 300):
             shot = Shot.of_points(camera, vertices, width)
             cut = shot.picture(np.repeat(np.where(native, 255, 0).astype(np.uint8)[..., None], 3, 2))[..., 0] / 255

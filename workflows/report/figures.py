@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from geometry.cameras import Camera
 from geometry.meshes import Mesh
-from rendering.fragments import interpolate
+from rendering.arrays import interpolate_arrays
 from storage.take import Take
 from workflows.report.charts import histogram, readable
 from workflows.report.checks import number, stat
@@ -115,7 +115,9 @@ def _depth_agreement(
     """Over the face: share of pixels without depth, and how far the rest is from the fitted head along the view."""
     fragments = Shot(camera, (0.0, 0.0), 0.5, camera.image_size_hw).drawing(vertices, fit.faces).fragments
     rows, columns = camera.image_size_hw  # at half the scale and twice the samples, a pixel is the camera's own
-    on_face = interpolate(fragments, fit.faces, fit.face_region[:, None].astype(float))[:rows, :columns, 0] > 0.99
+    on_face = (
+        interpolate_arrays(fragments, fit.faces, fit.face_region[:, None].astype(float))[:rows, :columns, 0] > 0.99
+    )
     if not on_face.any():
         return "does not see the face"
     measured = on_face & (depth_m > 0)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from geometry.errors import InputError
 from geometry.meshes import Mesh
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 from storage.image_folder import write_whole
 from storage.results import Provenance
 from storage.take import Take
@@ -297,7 +297,7 @@ def _invented(fit: FittedHead) -> str:
     rows, columns = fit.texel_seen.shape
     uv = fit.model.uv.double().numpy()
     screen = np.stack([uv[:, 0] * columns, (1 - uv[:, 1]) * rows, np.ones(len(uv))], 1)
-    used = rasterize(screen, fit.model.uv_faces.numpy(), (rows, columns)).mask
+    used = rasterize_arrays(screen, fit.model.uv_faces.numpy(), (rows, columns)).mask
     share = 1 - (used & fit.texel_seen).sum() / max(used.sum(), 1)
     return f"{share:.0%} of the texture was seen by no camera and filled in"
 

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from geometry.cameras import Camera
 from geometry.meshes import vertex_normals
 from geometry.transforms import look_at
-from rendering.fragments import Fragments, interpolate
-from rendering.rasterize import rasterize
+from rendering.arrays import FragmentArrays, interpolate_arrays, rasterize_arrays
+from rendering.colour import srgb_decode, srgb_encode, srgb_to_linear
 
 SUPERSAMPLE = 2
 MESH_COLOUR = np.array([88.0, 226.0, 214.0])
@@ -74,7 +74,7 @@ class Shot:
         pixels, depth = self.camera.project(vertices)
         screen = np.concatenate([(pixels - self.origin_px) * self.scale * SUPERSAMPLE, depth[:, None]], 1)
         size = (self.size_hw[0] * SUPERSAMPLE, self.size_hw[1] * SUPERSAMPLE)
-        return Drawing(self.camera, vertices, faces, screen, rasterize(screen, faces, size))
+        return Drawing(self.camera, vertices, faces, screen, rasterize_arrays(screen, faces, size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +89,13 @@ class Drawing:
     """Triangles."""
     screen: Float[np.ndarray, "v 3"]
     """Supersampled pixels and depth."""
-    fragments: Fragments
+    fragments: FragmentArrays
     """What each pixel shows."""
 
     @cached_property
     def normals(self) -> Float[np.ndarray, "h w 3"]:
         """Smooth unit normals in the camera's axes, turned to the viewer; 0 where there is nothing."""
-        world = interpolate(self.fragments, self.faces, vertex_normals(self.vertices, self.faces))
+        world = interpolate_arrays(self.fragments, self.faces, vertex_normals(self.vertices, self.faces))
         camera = self.camera.world_from_camera.inverse().rotate(world)
         camera /= np.maximum(np.linalg.norm(camera, axis=-1, keepdims=True), 1e-9)
         return np.where(camera[..., 2:] > 0, -camera, camera)
@@ -124,16 +124,16 @@ class Drawing:
     def shaded(self, colours: UInt8[np.ndarray, "v 3"] | None = None) -> UInt8[np.ndarray, "y x 3"]:
         """The mesh in clay, or in colours per vertex, under the page's light."""
         albedo = np.broadcast_to(np.array(CLAY_SRGB, np.uint8), self.vertices.shape) if colours is None else colours
-        return self._finish(interpolate(self.fragments, self.faces, _to_linear(albedo)) * self.light())
+        return self._finish(interpolate_arrays(self.fragments, self.faces, srgb_to_linear(albedo)) * self.light())
 
     def textured(
         self, texture: UInt8[np.ndarray, "s u 3"], uv: Float[np.ndarray, "w 2"], uv_faces: Int[np.ndarray, "f 3"]
     ) -> UInt8[np.ndarray, "y x 3"]:
         """The mesh in its texture as it is: the studio's light is in it already."""
-        place = interpolate(self.fragments, uv_faces, uv)
+        place = interpolate_arrays(self.fragments, uv_faces, uv)
         rows, columns = texture.shape[:2]
         x, y = place[..., 0] * columns - 0.5, (1 - place[..., 1]) * rows - 0.5
-        return self._finish(_to_linear(cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)))
+        return self._finish(srgb_to_linear(cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)))
 
     def over(self, picture: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "y x 3"]:
         """The mesh as a translucent wireframe with an outline over a picture of the shot's size."""
@@ -147,15 +147,13 @@ class Drawing:
     def _finish(self, linear: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "y x 3"]:
         """Over the backdrop, down to the shot's size, as sRGB."""
         rows, columns = self.fragments.mask.shape
-        top, bottom = (_to_linear(np.array([colour], np.uint8)) for colour in BACKGROUND_SRGB)
+        top, bottom = (srgb_decode(np.array([colour]) / 255) for colour in BACKGROUND_SRGB)
         backdrop = top + (bottom - top) * np.linspace(0, 1, rows)[:, None]
         linear = np.where(self.fragments.mask[..., None], linear, backdrop[:, None])
         small = cv2.resize(
             linear.astype(np.float32), (columns // SUPERSAMPLE, rows // SUPERSAMPLE), interpolation=cv2.INTER_AREA
         )
-        small = small.clip(0, 1)
-        srgb = np.where(small <= 0.0031308, 12.92 * small, 1.055 * small ** (1 / 2.4) - 0.055)
-        return np.round(srgb * 255).astype(np.uint8)
+        return np.round(srgb_encode(small.clip(0, 1)) * 255).astype(np.uint8)
 
 
 def outlined(picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "y x 3"]:
@@ -192,11 +190,6 @@ def png_uri(picture: UInt8[np.ndarray, "h w 4"]) -> str:
     """A data URI of a small picture with transparency (sRGB and alpha)."""
     _, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., [2, 1, 0, 3]]))
     return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def _to_linear(srgb: UInt8[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    level = np.arange(256) / 255
-    return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)[srgb]
 
 
 def _unit(x: float, y: float, z: float) -> Float[np.ndarray, "3"]:

@@ -14,7 +14,7 @@ from flame_fitting.losses.point_to_plane import DepthGate, depth_rows, gather_de
 from flame_fitting.models.head_model import LandmarkEmbedding
 from geometry.cameras import Camera
 from geometry.transforms import look_at
-from rendering.rasterize import rasterize
+from rendering.arrays import rasterize_arrays
 
 MODES, EXPRESSIONS, POINTS = 4, 3, 30
 
@@ -86,7 +86,7 @@ def ball(radius: float = 0.09) -> tuple[np.ndarray, np.ndarray]:
 
 def depth_of(vertices: np.ndarray, faces: np.ndarray, seen_by: Camera) -> DepthImage:
     pixels, depth = seen_by.project(vertices)
-    fragments = rasterize(np.concatenate([pixels, depth[:, None]], 1), faces, seen_by.image_size_hw)
+    fragments = rasterize_arrays(np.concatenate([pixels, depth[:, None]], 1), faces, seen_by.image_size_hw)
     return DepthImage.cleaned(seen_by, fragments.depth)
 
 

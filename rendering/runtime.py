@@ -1,0 +1,129 @@
+"""Warp kernels on torch tensors: on the CPU over threads without copying, on CUDA in torch's own stream.
+
+Every kernel is one-dimensional over work items and takes the number of its first item before all else, so that one
+source serves a thread's share of the items on the CPU and all of them at once on a GPU. Two shares never write the same
+memory: that is each kernel's duty, because Warp's atomics are plain writes on the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+SMALLEST_SHARE = 2048
+"""Work items that are not worth a thread of their own: a launch costs about as much as so many items."""
+PRECISIONS = {torch.float32: wp.float32, torch.float64: wp.float64}
+"""Warp's scalar for each of torch's that the kernels are compiled for."""
+
+
+def _load_warp() -> None:
+    """Load Warp once, without its greeting.
+
+    Without a CUDA driver its native part warns on file descriptor 2, past every log level: that is no news to whoever
+    has no GPU. Errors of Python's own still reach the user, because they are raised.
+    """
+    wp.config.log_level = wp.LOG_WARNING
+    if "MIEN_CACHE" in os.environ:
+        wp.config.kernel_cache_dir = os.path.join(os.environ["MIEN_CACHE"], "warp")  # noqa: PTH118 (Warp wants text)
+    sys.stderr.flush()
+    keep = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        wp.init()
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+        os.close(nowhere)
+
+
+_load_warp()
+
+
+def for_each_precision(kernel: Any, *, vectors: Sequence[str] = ()) -> dict[torch.dtype, Any]:
+    """The kernel for float and for double; its arrays of `Any` hold scalars, those named in `vectors` three of them.
+
+    Both are declared when the module is imported, so that it is compiled once and not again for the second precision.
+    """
+    found = {}
+    for dtype, scalar in PRECISIONS.items():
+        types = []
+        for argument in kernel.adj.args:
+            if isinstance(argument.type, wp.array) and argument.type.dtype is Any:
+                element = wp.types.vector(3, scalar) if argument.label in vectors else scalar
+                types.append(wp.array(dtype=element, ndim=argument.type.ndim))
+            else:
+                types.append(argument.type)
+        found[dtype] = wp.overload(kernel, types)
+    return found
+
+
+def vectors(tensor: Tensor) -> wp.array:
+    """The same memory as an array of Warp's vectors, one along the last axis."""
+    return _as_warp(tensor, tensor.shape[:-1], wp.types.vector(tensor.shape[-1], wp.dtype_from_torch(tensor.dtype)))
+
+
+def scalars(tensor: Tensor) -> wp.array:
+    """The same memory as an array of Warp's scalars."""
+    return _as_warp(tensor, tensor.shape, wp.dtype_from_torch(tensor.dtype))
+
+
+def _as_warp(tensor: Tensor, shape: Sequence[int], dtype: Any) -> wp.array:
+    if tensor.numel() == 0:  # whose strides Warp would not accept
+        return wp.empty(tuple(shape), dtype=dtype, device=str(tensor.device))
+    return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False)
+
+
+def launch(kernel: wp.Kernel, items: int, inputs: Sequence[Any], device: torch.device) -> None:
+    """Run `kernel(first, *inputs)` on all items: in shares on torch's number of threads, or in torch's CUDA stream."""
+    shares = [(0, items)]
+    if device.type == "cpu":
+        threads = max(1, min(torch.get_num_threads(), items // SMALLEST_SHARE))
+        bounds = [items * number // threads for number in range(threads + 1)]
+        shares = list(pairwise(bounds))
+    launch_tasks(kernel, [(last - first, [first, *inputs]) for first, last in shares], device)
+
+
+def launch_tasks(kernel: wp.Kernel, tasks: Sequence[tuple[int, Sequence[Any]]], device: torch.device) -> None:
+    """Run a kernel for tasks of (items, arguments), side by side on the CPU; the caller has split the memory."""
+    kernel.module.load(str(device))
+    side_by_side([partial(start, kernel, items, arguments, device) for items, arguments in tasks if items], device)
+
+
+def start(kernel: wp.Kernel, items: int, arguments: Sequence[Any], device: torch.device) -> None:
+    """Launch a kernel in this thread, or in torch's CUDA stream."""
+    if device.type == "cuda":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+        wp.launch(kernel, dim=items, inputs=list(arguments), stream=stream)
+    else:
+        wp.launch(kernel, dim=items, inputs=list(arguments), device="cpu")
+
+
+def side_by_side(tasks: Sequence[Callable[[], None]], device: torch.device) -> None:
+    """Run tasks that touch different memory: on torch's number of threads on the CPU, in order on CUDA.
+
+    Kernels run without Python's lock. Their modules must be loaded before, so that launches only read what is there.
+    """
+    if device.type == "cuda" or len(tasks) < 2 or torch.get_num_threads() == 1:
+        for task in tasks:
+            task()
+        return
+    for future in [_threads(torch.get_num_threads()).submit(task) for task in tasks]:
+        future.result()
+
+
+@lru_cache(maxsize=4)
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="mien-kernels")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has none of its parent's threads
