@@ -20,6 +20,7 @@ from rendering.kernels.attributes import (
     SLOPE_OF_WEIGHTS,
 )
 from rendering.kernels.gathering import sum_corners
+from rendering.pieces import sum_over_pixels
 from rendering.runtime import launch, scalars, vectors
 from rendering.topology import topology
 
@@ -123,7 +124,7 @@ class _Interpolate(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         barycentric, values, face_index, boxes = ctx.saved_tensors
         image, shared = upstream[0].contiguous(), topology(ctx.faces, values.shape[1])
-        views, rows, columns, channels = image.shape
+        _, rows, columns, channels = image.shape
         of_weights = of_values = None
         if ctx.needs_input_grad[0]:
             of_weights = torch.empty_like(barycentric)
@@ -137,10 +138,9 @@ class _Interpolate(torch.autograd.Function):
             ]
             launch(PULL_BACK_WEIGHTS[values.dtype], face_index.numel(), inputs, values.device)
         if ctx.needs_input_grad[1]:
-            corners = torch.empty((views, len(shared.faces), 3, channels), dtype=values.dtype, device=values.device)
-            inputs = [scalars(face_index), vectors(barycentric), vectors(boxes), scalars(image), scalars(corners)]
-            launch(PULL_BACK_VALUES[values.dtype], views * len(shared.faces), inputs, values.device)
-            of_values = sum_corners(corners, shared, shared_by_views=len(values) != views)
+            inputs = [len(shared.faces), scalars(face_index), vectors(barycentric), scalars(image)]
+            corners = sum_over_pixels(PULL_BACK_VALUES[values.dtype], boxes, inputs, values, scalars)
+            of_values = sum_corners(corners, shared, shared_by_views=len(values) != len(image))
         return of_weights, of_values, None, None, None
 
 
@@ -162,13 +162,7 @@ class _Slopes(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         vertices, face_index, boxes = ctx.saved_tensors
         shared = topology(ctx.faces, vertices.shape[1])
-        corners = torch.empty((len(vertices), len(shared.faces), 3, 3), dtype=vertices.dtype, device=vertices.device)
-        inputs = [vectors(vertices), scalars(shared.faces), vectors(boxes), scalars(face_index)]
+        inputs = [vectors(vertices), scalars(shared.faces), scalars(face_index)]
         inputs += [vectors(side.contiguous()) for side in upstream]
-        launch(
-            PULL_BACK_SLOPES[vertices.dtype],
-            corners.shape[0] * corners.shape[1],
-            [*inputs, vectors(corners)],
-            vertices.device,
-        )
+        corners = sum_over_pixels(PULL_BACK_SLOPES[vertices.dtype], boxes, inputs, vertices, vectors)
         return sum_corners(corners, shared, shared_by_views=False), None, None, None

@@ -16,7 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from rendering.fragments import Fragments
 from rendering.kernels.gathering import sum_corners
-from rendering.kernels.visibility import COVER, PULL_BACK, UNPACK
+from rendering.kernels.visibility import BOUND, COVER, PULL_BACK, UNPACK
+from rendering.pieces import in_pieces, sum_over_pixels
 from rendering.runtime import PRECISIONS, launch, scalars, side_by_side, start, vectors
 from rendering.topology import topology
 
@@ -118,17 +119,14 @@ class _Rasterize(torch.autograd.Function):
         _, depth, barycentric, _ = upstream
         vertices, face_index, boxes = ctx.saved_tensors
         shared = topology(ctx.faces, vertices.shape[1])
-        corners = torch.empty((len(vertices), len(shared.faces), 3, 3), dtype=vertices.dtype, device=vertices.device)
         inputs = [
             vectors(vertices),
             scalars(shared.faces),
-            vectors(boxes),
             scalars(face_index),
             scalars(depth.contiguous()),
             vectors(barycentric.contiguous()),
-            vectors(corners),
         ]
-        launch(PULL_BACK[vertices.dtype], len(vertices) * len(shared.faces), inputs, vertices.device)
+        corners = sum_over_pixels(PULL_BACK[vertices.dtype], boxes, inputs, vertices, vectors)
         return sum_corners(corners, shared, shared_by_views=False), None, None, None
 
 
@@ -148,8 +146,8 @@ class _Seen:
 def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool) -> None:
     """Fill `seen`: views over threads, and bands of a view's rows where there are fewer views than threads."""
     views, rows = seen.face_index.shape[:2]
-    for kernel in (COVER[vertices.dtype], UNPACK[vertices.dtype]):
-        kernel.module.load(str(vertices.device))
+    inputs = [vectors(vertices), scalars(triangles), rows, seen.face_index.shape[2], vectors(seen.boxes)]
+    launch(BOUND[vertices.dtype], views * len(triangles), inputs, vertices.device)
     threads = torch.get_num_threads() if vertices.device.type == "cpu" else 1
     # A few tasks more than threads even out what they hold.
     parts = max(1, min(views, 4 * threads)) if threads > 1 else 1
@@ -160,20 +158,19 @@ def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool)
         mesh = vertices[own], triangles
         for band in range(bands):
             limits = slice(rows * band // bands, rows * (band + 1) // bands)
-            tasks.append(partial(_see_part, mesh, seen.part(own, limits), rows, limits.start, cull_backfaces))
+            tasks.append(partial(_see_part, mesh, seen.part(own, limits), limits.start, cull_backfaces))
     side_by_side(tasks, vertices.device)
 
 
-def _see_part(
-    mesh: tuple[Tensor, Tensor], seen: _Seen, picture_rows: int, row_first: int, cull_backfaces: bool
-) -> None:
+def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, row_first: int, cull_backfaces: bool) -> None:
     """Fill the views and rows of `seen`, the first of which is the picture's row `row_first`."""
     vertices, triangles = vectors(mesh[0]), scalars(mesh[1])
     (views, rows, columns), device, dtype = seen.depth.shape, seen.depth.device, seen.depth.dtype
     words = scalars(_zeroed_words((views, rows, columns), device)).view(wp.uint64)
-    limits = int(cull_backfaces), picture_rows, row_first
-    if views * len(mesh[1]):
-        start(COVER[dtype], views * len(mesh[1]), [0, vertices, triangles, *limits, vectors(seen.boxes), words], device)
+    for pieces in in_pieces(seen.boxes) if words.size else []:
+        inputs = [0, *pieces.inputs(), vertices, triangles, int(cull_backfaces), row_first, words]
+        if len(pieces.boxes):
+            start(COVER[dtype], len(pieces.boxes), inputs, device)
     if words.size:
         results = scalars(seen.face_index.view(-1)), scalars(seen.depth.view(-1)), vectors(seen.barycentric.view(-1, 3))
         places = row_first, columns, rows * columns

@@ -19,7 +19,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-SMALLEST_SHARE = 2048
+SMALLEST_SHARE = 1024
 """Work items that are not worth a thread of their own: a launch costs about as much as so many items."""
 PRECISIONS = {torch.float32: wp.float32, torch.float64: wp.float64}
 """Warp's scalar for each of torch's that the kernels are compiled for."""
@@ -87,8 +87,10 @@ def launch(kernel: wp.Kernel, items: int, inputs: Sequence[Any], device: torch.d
     """Run `kernel(first, *inputs)` on all items: in shares on torch's number of threads, or in torch's CUDA stream."""
     shares = [(0, items)]
     if device.type == "cpu":
-        threads = max(1, min(torch.get_num_threads(), items // SMALLEST_SHARE))
-        bounds = [items * number // threads for number in range(threads + 1)]
+        # A few shares more than threads even out what they hold: the triangles of a face come in order.
+        threads = torch.get_num_threads()
+        count = max(1, min(4 * threads if threads > 1 else 1, items // SMALLEST_SHARE))
+        bounds = [items * number // count for number in range(count + 1)]
         shares = list(pairwise(bounds))
     launch_tasks(kernel, [(last - first, [first, *inputs]) for first, last in shares], device)
 

@@ -6,7 +6,7 @@ from typing import Any, no_type_check
 
 import warp as wp
 
-from rendering.kernels.visibility import Box, clear_corners, homogeneous, on_screen, space_weights
+from rendering.kernels.visibility import Box, clear_corners, homogeneous, on_screen, owner_of, space_weights
 from rendering.runtime import for_each_precision
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
@@ -71,29 +71,32 @@ def pull_back_weights(
 @no_type_check
 def pull_back_values(
     first: int,
+    boxes: wp.array(dtype=Box),
+    owners: wp.array(dtype=wp.int32),
+    face_count: int,
     face_index: wp.array3d(dtype=wp.int32),
     barycentric: wp.array3d(dtype=Any),
-    boxes: wp.array2d(dtype=Box),
     upstream: wp.array4d(dtype=Any),
-    corners: wp.array4d(dtype=Any),
+    corners: wp.array3d(dtype=Any),
 ) -> None:
     """Gradient of the values at one triangle's corners, summed over its pixels in order."""
     item = first + wp.tid()
-    view = item // boxes.shape[1]
-    face = item % boxes.shape[1]
-    box = boxes[view, face]
+    owner = owner_of(item, owners)
+    view = owner // face_count
+    face = owner % face_count
+    box = boxes[item]
     for k in range(3):
-        for channel in range(corners.shape[3]):
-            corners[view, face, k, channel] = corners.dtype(0.0)
+        for channel in range(corners.shape[2]):
+            corners[item, k, channel] = corners.dtype(0.0)
     for row in range(int(box[0]), int(box[2])):
         for column in range(int(box[1]), int(box[3])):
             if face_index[view, row, column] == face:
                 weights = barycentric[view, row, column]
-                for channel in range(corners.shape[3]):
+                for channel in range(corners.shape[2]):
                     up = upstream[view, row, column, channel]
-                    corners[view, face, 0, channel] = corners[view, face, 0, channel] + weights[0] * up
-                    corners[view, face, 1, channel] = corners[view, face, 1, channel] + weights[1] * up
-                    corners[view, face, 2, channel] = corners[view, face, 2, channel] + weights[2] * up
+                    corners[item, 0, channel] = corners[item, 0, channel] + weights[0] * up
+                    corners[item, 1, channel] = corners[item, 1, channel] + weights[1] * up
+                    corners[item, 2, channel] = corners[item, 2, channel] + weights[2] * up
 
 
 @wp.func
@@ -153,21 +156,23 @@ def side_y(a: Any, b: Any, c: Any) -> Any:
 @no_type_check
 def pull_back_slopes(
     first: int,
+    boxes: wp.array(dtype=Box),
+    owners: wp.array(dtype=wp.int32),
     vertices: wp.array2d(dtype=Any),
     faces: wp.array2d(dtype=wp.int32),
-    boxes: wp.array2d(dtype=Box),
     face_index: wp.array3d(dtype=wp.int32),
     upstream_x: wp.array3d(dtype=Any),
     upstream_y: wp.array3d(dtype=Any),
-    corners: wp.array3d(dtype=Any),
+    corners: wp.array2d(dtype=Any),
 ) -> None:
     """Gradient of a triangle's corners from its pixels' derivatives; see `visibility.pull_back`."""
     item = first + wp.tid()
-    view = item // faces.shape[0]
-    face = item % faces.shape[0]
-    box = boxes[view, face]
+    owner = owner_of(item, owners)
+    view = owner // faces.shape[0]
+    face = owner % faces.shape[0]
+    box = boxes[item]
     if box[2] <= box[0]:
-        clear_corners(corners, view, face)
+        clear_corners(corners, item)
         return
     a = vertices[view, faces[face, 0]]
     b = vertices[view, faces[face, 1]]
@@ -213,9 +218,9 @@ def pull_back_slopes(
     up_a = wp.cross(line_b, at_c) + wp.cross(at_b, line_c)
     up_b_corner = wp.cross(line_c, at_a) + wp.cross(at_c, line_a)
     up_c = wp.cross(line_a, at_b) + wp.cross(at_a, line_b)
-    corners[view, face, 0] = on_screen(a, up_a, zero, origin_x, origin_y)
-    corners[view, face, 1] = on_screen(b, up_b_corner, zero, origin_x, origin_y)
-    corners[view, face, 2] = on_screen(c, up_c, zero, origin_x, origin_y)
+    corners[item, 0] = on_screen(a, up_a, zero, origin_x, origin_y)
+    corners[item, 1] = on_screen(b, up_b_corner, zero, origin_x, origin_y)
+    corners[item, 2] = on_screen(c, up_c, zero, origin_x, origin_y)
 
 
 BLEND_CORNERS = for_each_precision(blend_corners, vectors=("barycentric",))

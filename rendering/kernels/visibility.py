@@ -176,32 +176,62 @@ def on_screen(v: Any, upstream: Any, direct: Any, x: Any, y: Any) -> Any:
 
 @wp.kernel
 @no_type_check
-def cover(
+def bound(
     first: int,
     vertices: wp.array2d(dtype=Any),
     faces: wp.array2d(dtype=wp.int32),
-    culled: int,
     rows: int,
-    row_first: int,
+    columns: int,
     boxes: wp.array2d(dtype=Box),
-    words: wp.array3d(dtype=wp.uint64),
 ) -> None:
-    """Offer one triangle of one view to a band of a picture's rows, whose words belong to this task alone."""
+    """The box of one triangle of one view."""
     item = first + wp.tid()
     view = item // faces.shape[0]
     face = item % faces.shape[0]
-    count = vertices.shape[1]
+    boxes[view, face] = Box()
     # A GPU's indices are not checked on the host, which would stop its stream.
     for k in range(3):
-        if faces[face, k] < 0 or faces[face, k] >= count:
-            boxes[view, face] = Box()
+        if faces[face, k] < 0 or faces[face, k] >= vertices.shape[1]:
             return
     a = vertices[view, faces[face, 0]]
     b = vertices[view, faces[face, 1]]
     c = vertices[view, faces[face, 2]]
-    box = triangle_box(a, b, c, rows, words.shape[2])
-    if row_first == 0:
-        boxes[view, face] = Box(wp.int16(box[0]), wp.int16(box[1]), wp.int16(box[2]), wp.int16(box[3]))
+    box = triangle_box(a, b, c, rows, columns)
+    boxes[view, face] = Box(wp.int16(box[0]), wp.int16(box[1]), wp.int16(box[2]), wp.int16(box[3]))
+
+
+@wp.func
+@no_type_check
+def owner_of(item: int, owners: wp.array(dtype=wp.int32)) -> int:
+    """The triangle (view * faces + face) that a piece of work belongs to: itself, where nothing is cut in pieces."""
+    if owners.shape[0] == 0:
+        return item
+    return wp.max(owners[item], 0)
+
+
+@wp.kernel
+@no_type_check
+def cover(
+    first: int,
+    boxes: wp.array(dtype=Box),
+    owners: wp.array(dtype=wp.int32),
+    vertices: wp.array2d(dtype=Any),
+    faces: wp.array2d(dtype=wp.int32),
+    culled: int,
+    row_first: int,
+    words: wp.array3d(dtype=wp.uint64),
+) -> None:
+    """Offer one triangle of one view to a band of a picture's rows, whose words belong to this task alone."""
+    item = first + wp.tid()
+    owner = owner_of(item, owners)
+    view = owner // faces.shape[0]
+    face = owner % faces.shape[0]
+    box = Box32(int(boxes[item][0]), int(boxes[item][1]), int(boxes[item][2]), int(boxes[item][3]))
+    if wp.max(box[0], row_first) >= wp.min(box[2], row_first + words.shape[1]):
+        return
+    a = vertices[view, faces[face, 0]]
+    b = vertices[view, faces[face, 1]]
+    c = vertices[view, faces[face, 2]]
     near = type(a[0])(NEAR_M)
     narrow = box[3] - box[1] < WIDE or a[2] < near or b[2] < near or c[2] < near
     for row in range(wp.max(box[0], row_first), wp.min(box[2], row_first + words.shape[1])):
@@ -250,23 +280,24 @@ def unpack(
 
 @wp.func
 @no_type_check
-def clear_corners(corners: wp.array3d(dtype=Any), view: int, face: int) -> None:
+def clear_corners(corners: wp.array2d(dtype=Any), item: int) -> None:
     """A triangle without pixels sends nothing back."""
     for k in range(3):
-        corners[view, face, k] = corners.dtype()
+        corners[item, k] = corners.dtype()
 
 
 @wp.kernel
 @no_type_check
 def pull_back(
     first: int,
+    boxes: wp.array(dtype=Box),
+    owners: wp.array(dtype=wp.int32),
     vertices: wp.array2d(dtype=Any),
     faces: wp.array2d(dtype=wp.int32),
-    boxes: wp.array2d(dtype=Box),
     face_index: wp.array3d(dtype=wp.int32),
     depth_upstream: wp.array3d(dtype=Any),
     barycentric_upstream: wp.array3d(dtype=Any),
-    corners: wp.array3d(dtype=Any),
+    corners: wp.array2d(dtype=Any),
 ) -> None:
     """Gradient of a triangle's corners, summed over its pixels in order.
 
@@ -275,11 +306,12 @@ def pull_back(
     holds far from the picture's corner.
     """
     item = first + wp.tid()
-    view = item // faces.shape[0]
-    face = item % faces.shape[0]
-    box = boxes[view, face]
+    owner = owner_of(item, owners)
+    view = owner // faces.shape[0]
+    face = owner % faces.shape[0]
+    box = boxes[item]
     if box[2] <= box[0]:
-        clear_corners(corners, view, face)
+        clear_corners(corners, item)
         return
     a = vertices[view, faces[face, 0]]
     b = vertices[view, faces[face, 1]]
@@ -308,7 +340,7 @@ def pull_back(
                 line_c += up_e[2] * p
                 from_depth += up_depth * weights
     if seen == 0:
-        clear_corners(corners, view, face)
+        clear_corners(corners, item)
         return
     origin_x = type(a[0])(box[1])
     origin_y = type(a[0])(box[0])
@@ -318,11 +350,12 @@ def pull_back(
     up_a = wp.cross(line_b, at_c) + wp.cross(at_b, line_c)
     up_b = wp.cross(line_c, at_a) + wp.cross(at_c, line_a)
     up_c = wp.cross(line_a, at_b) + wp.cross(at_a, line_b)
-    corners[view, face, 0] = on_screen(a, up_a, from_depth[0], origin_x, origin_y)
-    corners[view, face, 1] = on_screen(b, up_b, from_depth[1], origin_x, origin_y)
-    corners[view, face, 2] = on_screen(c, up_c, from_depth[2], origin_x, origin_y)
+    corners[item, 0] = on_screen(a, up_a, from_depth[0], origin_x, origin_y)
+    corners[item, 1] = on_screen(b, up_b, from_depth[1], origin_x, origin_y)
+    corners[item, 2] = on_screen(c, up_c, from_depth[2], origin_x, origin_y)
 
 
+BOUND = for_each_precision(bound, vectors=("vertices",))
 COVER = for_each_precision(cover, vectors=("vertices",))
 UNPACK = for_each_precision(unpack, vectors=("vertices", "barycentric"))
 PULL_BACK = for_each_precision(pull_back, vectors=("vertices", "barycentric_upstream", "corners"))

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from rendering import pieces
+from rendering.pieces import in_pieces
 from rendering.rasterize import rasterize, require_drawable
 from rendering.reference.rasterize import rasterize as twin
 from tests.rendering.scenes import Scene, icosphere, random_triangles, through_near_plane, two_balls
@@ -293,3 +295,19 @@ def test_runs_in_a_cuda_graph(device):
         captured = once()
     graph.replay()
     assert torch.equal(captured, wanted)
+
+
+def test_large_triangles_in_pieces_change_nothing(device, monkeypatch):
+    """CUDA cuts large triangles into bands of rows: here all are cut that there is room for, wherever this runs."""
+    scene = two_balls(2, (70, 74))
+    whole_vertices, whole = draw(scene, device)
+    above = upstream(whole)
+    (wanted,) = torch.autograd.grad([whole.depth, whole.barycentric], [whole_vertices], above)
+    monkeypatch.setattr(pieces, "_cuts", lambda _: True)
+    monkeypatch.setattr(pieces, "LARGE_PIXELS", 6)
+    monkeypatch.setattr(pieces, "MOST_LARGE", 100)
+    assert len(in_pieces(whole.boxes[None])) == 2
+    vertices, cut = draw(scene, device)
+    assert torch.equal(cut.face_index, whole.face_index) and torch.equal(cut.barycentric, whole.barycentric)
+    (gradient,) = torch.autograd.grad([cut.depth, cut.barycentric], [vertices], above)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-11)
