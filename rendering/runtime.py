@@ -83,7 +83,7 @@ def _as_warp(tensor: Tensor, shape: Sequence[int], dtype: Any) -> wp.array:
     return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False)
 
 
-def launch(kernel: wp.Kernel, items: int, inputs: Sequence[Any], device: torch.device) -> None:
+def launch(kernel: Any, items: int, inputs: Sequence[Any], device: torch.device) -> None:
     """Run `kernel(first, *inputs)` on all items: in shares on torch's number of threads, or in torch's CUDA stream."""
     shares = [(0, items)]
     if device.type == "cpu":
@@ -95,13 +95,13 @@ def launch(kernel: wp.Kernel, items: int, inputs: Sequence[Any], device: torch.d
     launch_tasks(kernel, [(last - first, [first, *inputs]) for first, last in shares], device)
 
 
-def launch_tasks(kernel: wp.Kernel, tasks: Sequence[tuple[int, Sequence[Any]]], device: torch.device) -> None:
+def launch_tasks(kernel: Any, tasks: Sequence[tuple[int, Sequence[Any]]], device: torch.device) -> None:
     """Run a kernel for tasks of (items, arguments), side by side on the CPU; the caller has split the memory."""
     kernel.module.load(str(device))
     side_by_side([partial(start, kernel, items, arguments, device) for items, arguments in tasks if items], device)
 
 
-def start(kernel: wp.Kernel, items: int, arguments: Sequence[Any], device: torch.device) -> None:
+def start(kernel: Any, items: int, arguments: Sequence[Any], device: torch.device) -> None:
     """Launch a kernel in this thread, or in torch's CUDA stream."""
     if device.type == "cuda":
         stream = wp.stream_from_torch(torch.cuda.current_stream(device))

@@ -17,4 +17,4 @@ def test_compiles_for_cuda(name, tmp_path):
     source = wp.get_module(module.__name__)
     (code,) = wp.compile_aot_module(source, device=None, arch=[75], module_dir=tmp_path, use_ptx=True)
     entries = code.read_text().count(".entry")
-    assert entries == sum(len(kernel.overloads) for kernel in source.kernels.values()) > 0
+    assert entries == sum(max(1, len(kernel.overloads)) for kernel in source.kernels.values()) > 0
