@@ -18,7 +18,7 @@ from rendering.fragments import Fragments
 from rendering.kernels.gathering import sum_corners
 from rendering.kernels.visibility import BOUND, COVER, PULL_BACK, UNPACK
 from rendering.pieces import in_pieces, sum_over_pixels
-from rendering.runtime import PRECISIONS, launch, scalars, side_by_side, start, vectors
+from rendering.runtime import PRECISIONS, scalars, side_by_side, start, vectors
 from rendering.topology import topology
 
 LARGEST_SIDE = 32767
@@ -106,6 +106,7 @@ class _Rasterize(torch.autograd.Function):
             face_index=torch.empty((views, *size_hw), dtype=torch.int32, device=device),
             depth=torch.empty((views, *size_hw), dtype=vertices.dtype, device=device),
             barycentric=torch.empty((views, *size_hw, 3), dtype=vertices.dtype, device=device),
+            words=torch.empty((views, *size_hw), dtype=torch.int64, device=device),
         )
         _see(vertices, triangles, seen, cull_backfaces)
         ctx.save_for_backward(vertices, seen.face_index, seen.boxes)
@@ -138,16 +139,19 @@ class _Seen:
     face_index: Tensor
     depth: Tensor
     barycentric: Tensor
+    words: Tensor
+    """Each pixel's nearest depth and face while they are sought."""
 
     def part(self, views: slice, rows: slice) -> _Seen:
-        return _Seen(self.boxes[views], *(x[views, rows] for x in (self.face_index, self.depth, self.barycentric)))
+        images = self.face_index, self.depth, self.barycentric, self.words
+        return _Seen(self.boxes[views], *(image[views, rows] for image in images))
 
 
 def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool) -> None:
     """Fill `seen`: views over threads, and bands of a view's rows where there are fewer views than threads."""
     views, rows = seen.face_index.shape[:2]
-    inputs = [vectors(vertices), scalars(triangles), rows, seen.face_index.shape[2], vectors(seen.boxes)]
-    launch(BOUND[vertices.dtype], views * len(triangles), inputs, vertices.device)
+    for kernel in (BOUND, COVER, UNPACK):
+        kernel[vertices.dtype].module.load(str(vertices.device))
     threads = torch.get_num_threads() if vertices.device.type == "cpu" else 1
     # A few tasks more than threads even out what they hold.
     parts = max(1, min(views, 4 * threads)) if threads > 1 else 1
@@ -158,28 +162,32 @@ def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool)
         mesh = vertices[own], triangles
         for band in range(bands):
             limits = slice(rows * band // bands, rows * (band + 1) // bands)
-            tasks.append(partial(_see_part, mesh, seen.part(own, limits), limits.start, cull_backfaces))
+            tasks.append(partial(_see_part, mesh, seen.part(own, limits), (rows, limits.start), cull_backfaces))
     side_by_side(tasks, vertices.device)
 
 
-def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, row_first: int, cull_backfaces: bool) -> None:
-    """Fill the views and rows of `seen`, the first of which is the picture's row `row_first`."""
+def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, band: tuple[int, int], cull_backfaces: bool) -> None:
+    """Fill the views and rows of `seen`; `band` is the number of the picture's rows, and which of them is its first."""
     vertices, triangles = vectors(mesh[0]), scalars(mesh[1])
     (views, rows, columns), device, dtype = seen.depth.shape, seen.depth.device, seen.depth.dtype
-    words = scalars(_zeroed_words((views, rows, columns), device)).view(wp.uint64)
-    for pieces in in_pieces(seen.boxes) if words.size else []:
+    picture_rows, row_first = band
+    if len(mesh[1]):
+        # The bands of a view write the same boxes: cheaper than waiting for one another.
+        inputs = [0, vertices, triangles, picture_rows, columns, vectors(seen.boxes)]
+        start(BOUND[dtype], views * len(mesh[1]), inputs, device)
+    if seen.words.numel() == 0:
+        return
+    flat = seen.words.view(-1)
+    words = scalars(flat.view(seen.words.shape)).view(wp.uint64)
+    if device.type == "cpu":
+        # By Warp, in this thread: torch has OpenMP threads for it, which go on spinning on the processors ours need.
+        words.zero_()
+    else:
+        flat.zero_()
+    for pieces in in_pieces(seen.boxes):
         inputs = [0, *pieces.inputs(), vertices, triangles, int(cull_backfaces), row_first, words]
         if len(pieces.boxes):
             start(COVER[dtype], len(pieces.boxes), inputs, device)
-    if words.size:
-        results = scalars(seen.face_index.view(-1)), scalars(seen.depth.view(-1)), vectors(seen.barycentric.view(-1, 3))
-        places = row_first, columns, rows * columns
-        start(UNPACK[dtype], words.size, [0, words.flatten(), vertices, triangles, *places, *results], device)
-
-
-def _zeroed_words(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    # NumPy takes zeroed pages from the system, which this thread then fills; torch would clear them on its OpenMP
-    # threads, which go on spinning on the processors that our threads need.
-    if device.type == "cpu":
-        return torch.from_numpy(np.zeros(shape, np.int64))
-    return torch.zeros(shape, dtype=torch.int64, device=device)
+    results = scalars(seen.face_index.view(-1)), scalars(seen.depth.view(-1)), vectors(seen.barycentric.view(-1, 3))
+    places = row_first, columns, rows * columns
+    start(UNPACK[dtype], len(flat), [0, scalars(flat).view(wp.uint64), vertices, triangles, *places, *results], device)
