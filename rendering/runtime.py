@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -115,11 +116,24 @@ def side_by_side(tasks: Sequence[Callable[[], None]], device: torch.device) -> N
 
     Kernels run without Python's lock. Their modules must be loaded before, so that launches only read what is there.
     """
-    if device.type == "cuda" or len(tasks) < 2 or torch.get_num_threads() == 1:
-        for task in tasks:
+    waiting = deque(tasks)
+
+    def work() -> None:
+        while waiting:
+            try:
+                task = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
             task()
-        return
-    for future in [_threads(torch.get_num_threads()).submit(task) for task in tasks]:
+
+    # This thread works too: it is awake already, and the system gives the others the processors that it does not hold.
+    others = min(torch.get_num_threads(), len(tasks)) - 1 if device.type == "cpu" else 0
+    futures = [_threads(others).submit(work) for _ in range(others)]
+    try:
+        work()
+    finally:
+        wait(futures)
+    for future in futures:
         future.result()
 
 

@@ -40,8 +40,10 @@ def test_rays_agree_with_another_library(device):
     ways = random.normal(0, 1, (200, 3))
     hits = ray_mesh(*(torch.tensor(x, device=device) for x in (origins, ways, ball.vertices, ball.faces)))
     scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(ball.vertices.astype(np.float32), ball.faces.astype(np.uint32))
-    embree = scene.cast_rays(np.concatenate([origins, ways], 1).astype(np.float32))
+    scene.add_triangles(
+        o3d.core.Tensor(ball.vertices.astype(np.float32)), o3d.core.Tensor(ball.faces.astype(np.uint32))
+    )
+    embree = scene.cast_rays(o3d.core.Tensor(np.concatenate([origins, ways], 1).astype(np.float32)))
     met = np.isfinite(embree["t_hit"].numpy())
     assert 20 < met.sum() < 200
     np.testing.assert_array_equal(hits.mask.cpu().numpy(), met)
