@@ -1,4 +1,10 @@
-"""Our benchmarks: each simulates or takes a recording, runs the main job as a user does, and evaluates the result."""
+"""Our benchmarks: each simulates or takes a recording, runs the main job as a user does, and evaluates the result.
+
+The rasterizer's is a script of its own, `benchmarks/raster.py`, because it stands beside peers that mien does not
+import. The gate judges figures twice: by the targets, and by the committed baseline, than which none may be worse by
+more than its relative tolerance. Times are no part of the second, since machines differ; ratios, accuracies and memory
+are.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +16,26 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from geometry.errors import InputError
 
-TARGETS = Path(__file__).resolve().parent.parent / "benchmarks" / "targets.toml"
-ACCURACY_TOLERANCE, TIME_TOLERANCE = 0.1, 0.5
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+TARGETS, BASELINE = FOLDER / "targets.toml", FOLDER / "baseline.json"
+ACCURACY_TOLERANCE, MACHINE_TOLERANCE = 0.1, 0.5
 """Relative changes that mean something: results repeat exactly, machines' speed does not."""
+TIMES = ("s", "ms")
+"""Units that do not compare between machines."""
+NEEDS = {
+    "cuda": "CUDA",
+    "pytorch3d": "PyTorch3D",
+    "nvdiffrast": "nvdiffrast",
+    "peers": "stored result of PyTorch3D (MIEN_DATA)",
+    "cores": "second core",
+}
+"""What a figure may need that not every machine has; `needs` in the targets and `absent` in the answer name it."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +47,45 @@ class Metric:
     value: float
     """What came out."""
     unit: str
-    """mm, s, GiB or 1."""
+    """mm, s, ms, GiB, B or 1."""
     direction: Literal["lower", "higher"]
     """Which way is better."""
     rel_tol: float
     """Relative change below which two values count as equal."""
 
 
-def desk(folder: Path) -> list[Metric]:
+@dataclass(frozen=True)
+class Figures:
+    """What came out of one benchmark."""
+
+    metrics: list[Metric]
+    """In the order in which they were measured."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Keys that could not be measured on this machine, and which of NEEDS it lacks."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says, in words."""
+
+    missed: list[str]
+    """Figures that miss their target or are worse than the baseline."""
+    not_counted: list[str]
+    """Figures that this machine cannot measure."""
+
+
+def desk(folder: Path) -> Figures:
     """The demo: 30 frames of a simulated person on the desk rig with the pinned noise."""
     _mien("simulate", folder / "recording", "--preset", "desk", "--frames", "30", "--noise", "kinect")
     return _job(folder / "recording", folder / "out")
 
 
-def portrait(folder: Path) -> list[Metric]:
+def portrait(folder: Path) -> Figures:
     """One iPhone portrait from the folder of real recordings."""
     return _job(_real("rgbd/truedepth_portraits/heic_face_data.heic"), folder / "out")
 
 
-def scan(folder: Path) -> list[Metric]:
+def scan(folder: Path) -> Figures:
     """A real head scan as the subject of the simulated desk rig."""
     _mien(
         "simulate", folder / "recording", "--scan", _real("meshes/menpo3d/james.obj"), "--unit", "mm", "--frames", "8"
@@ -56,11 +93,21 @@ def scan(folder: Path) -> list[Metric]:
     return _job(folder / "recording", folder / "out")
 
 
-BENCHMARKS: dict[str, Callable[[Path], list[Metric]]] = {"desk": desk, "portrait": portrait, "scan": scan}
+def raster(folder: Path) -> Figures:
+    """The rasterizer beside its peers; its rows go to standard error as they come."""
+    command = [sys.executable, str(FOLDER / "raster.py"), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise InputError("benchmarks/raster.py to end well", f"exit code {done.returncode}", "mend what it names above")
+    answer = json.loads(done.stdout)
+    return Figures([Metric(**row) for row in answer["metrics"]], answer["absent"])
 
 
-def bench(name: str | None) -> dict[str, list[Metric]]:
-    """Metrics of one benchmark or of all."""
+BENCHMARKS: dict[str, Callable[[Path], Figures]] = {"desk": desk, "portrait": portrait, "scan": scan, "raster": raster}
+
+
+def bench(name: str | None) -> dict[str, Figures]:
+    """Figures of one benchmark or of all."""
     if name is not None and name not in BENCHMARKS:
         raise InputError(f"a benchmark ({', '.join(BENCHMARKS)})", repr(name), "choose one of these, or none for all")
     results = {}
@@ -70,33 +117,87 @@ def bench(name: str | None) -> dict[str, list[Metric]]:
     return results
 
 
-def shortfalls(results: dict[str, list[Metric]]) -> list[str]:
-    """What misses its target, in words; a target without a figure is missed too."""
-    targets = tomllib.loads(TARGETS.read_text())
-    missed = []
-    for name, metrics in results.items():
-        values = {metric.key: metric.value for metric in metrics}
-        for key, target in targets.get(name, {}).items():
-            value = values.get(key)
-            if value is None:
+def judge(results: dict[str, Figures], targets: Path | None = None, baseline: Path | None = None) -> Verdict:
+    """What misses its target or is worse than the baseline; a figure that is missing without excuse is missed too."""
+    missed, not_counted = [], []
+    bounds, before = tomllib.loads((targets or TARGETS).read_text()), _read_baseline(baseline or BASELINE)
+    for name, figures in results.items():
+        values = {metric.key: metric.value for metric in figures.metrics}
+        for key, target in bounds.get(name, {}).items():
+            value, lacks = values.get(key), figures.absent.get(key)
+            if value is None and lacks is not None and lacks in target.get("needs", []):
+                not_counted.append(f"{name}: {key} (needs {NEEDS[lacks]})")
+            elif value is None:
                 missed.append(f"{name}: {key} was not measured")
             elif "at_most" in target and not value <= target["at_most"]:
                 missed.append(f"{name}: {key} is {value:.4g}, above {target['at_most']}")
             elif "at_least" in target and not value >= target["at_least"]:
                 missed.append(f"{name}: {key} is {value:.4g}, below {target['at_least']}")
-    return missed
+        known = before.get(name, {})
+        missed += [
+            f"{name}: {metric.key} is {metric.value:.4g}, worse than the baseline's {known[metric.key]['value']:.4g}"
+            for metric in figures.metrics
+            if metric.key in known and _is_worse(metric, known[metric.key]["value"])
+        ]
+        gone = sorted(set(known) - set(values) - set(figures.absent) - set(bounds.get(name, {})))
+        missed += [f"{name}: {key} of the baseline was not measured" for key in gone]
+    return Verdict(missed, not_counted)
 
 
-def as_json(results: dict[str, list[Metric]]) -> dict[str, list[dict[str, object]]]:
-    """One list of metrics; with several benchmarks, keys carry their names."""
+def update_baseline(results: dict[str, Figures], baseline: Path | None = None) -> None:
+    """Make what was run the baseline; entries stay that this machine cannot measure and of benchmarks not run."""
+    baseline = baseline or BASELINE
+    entries, machine = _read_baseline(baseline), machine_kind()
+    for name, figures in results.items():
+        kept = {key: entry for key, entry in entries.get(name, {}).items() if key in figures.absent}
+        new = {
+            metric.key: {"value": metric.value, "unit": metric.unit, "machine": machine} for metric in figures.metrics
+        }
+        entries[name] = new | kept
+    baseline.write_text(json.dumps(entries, indent=1) + "\n")
+
+
+def machine_kind() -> str:
+    """Processor, cores and GPU in words."""
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{processor}, {len(os.sched_getaffinity(0))} cores, {gpu}"
+
+
+def as_json(results: dict[str, Figures]) -> dict[str, Any]:
+    """Metrics and what is absent, each in one table; with several benchmarks, keys carry their names."""
     several = len(results) > 1
-    rows = []
-    for name, metrics in results.items():
-        rows += [asdict(metric) | ({"key": f"{name}.{metric.key}"} if several else {}) for metric in metrics]
-    return {"metrics": rows}
+    rows: list[dict[str, Any]] = []
+    absent: dict[str, str] = {}
+    for name, figures in results.items():
+        prefix = f"{name}." if several else ""
+        rows += [asdict(metric) | {"key": f"{prefix}{metric.key}"} for metric in figures.metrics]
+        absent |= {f"{prefix}{key}": need for key, need in figures.absent.items()}
+    return {"metrics": rows, "absent": absent}
 
 
-def _job(source: Path, out: Path) -> list[Metric]:
+def real_data() -> Path:
+    """The folder of real recordings, `$MIEN_DATA` or the one beside the checkout; it may not be there."""
+    return Path(os.environ.get("MIEN_DATA", FOLDER.parents[1] / "shared" / "data"))
+
+
+def _read_baseline(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _is_worse(metric: Metric, before: float) -> bool:
+    """By more than the tolerance, in the metric's direction; not a number is worse than any."""
+    if metric.unit in TIMES:
+        return False
+    if metric.direction == "lower":
+        return not metric.value <= before * (1 + metric.rel_tol)
+    return not metric.value >= before * (1 - metric.rel_tol)
+
+
+def _job(source: Path, out: Path) -> Figures:
     started = time.monotonic()
     peak_gib = _peak_gib(_command("run", source, out))
     seconds = time.monotonic() - started
@@ -106,9 +207,9 @@ def _job(source: Path, out: Path) -> list[Metric]:
         for key, value in figures.items()
         if key != "frame_sets"
     ]
-    metrics.append(Metric("job_seconds", seconds, "s", "lower", TIME_TOLERANCE))
+    metrics.append(Metric("job_seconds", seconds, "s", "lower", MACHINE_TOLERANCE))
     metrics.append(Metric("job_peak_gib", peak_gib, "GiB", "lower", ACCURACY_TOLERANCE))
-    return metrics
+    return Figures(metrics)
 
 
 def _direction(key: str) -> Literal["lower", "higher"]:
@@ -140,7 +241,7 @@ def _peak_gib(command: list[str]) -> float:
 
 
 def _real(path: str) -> Path:
-    folder = Path(os.environ.get("MIEN_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    folder = real_data()
     if not (folder / path).is_file():
         raise InputError(
             f"{path} in the folder of real recordings", f"{folder} without it", "set MIEN_DATA to the folder"

@@ -285,29 +285,32 @@ def evaluate(take: TakePath, truth: OptionalPath = None, as_json: JsonFlag = Fal
     return 0
 
 
-def bench(name: BenchName = None, gate: bool = False, as_json: JsonFlag = False) -> int:
-    """Run our benchmarks; with --gate, exit with 1 when a figure misses its target in benchmarks/targets.toml.
+def bench(name: BenchName = None, gate: bool = False, update_baseline: bool = False, as_json: JsonFlag = False) -> int:
+    """Run our benchmarks; with --gate, exit with 1 when a figure misses its target or is worse than the baseline.
 
     Args:
-        name: desk, portrait or scan; all of them if left out.
-        gate: compare with the targets.
+        name: desk, portrait, scan or raster; all of them if left out.
+        gate: compare with benchmarks/targets.toml and benchmarks/baseline.json.
+        update_baseline: make the figures of what was run the new baseline.
     """
-    from workflows.benching import as_json as metrics_as_json
-    from workflows.benching import bench as run_benchmarks
-    from workflows.benching import shortfalls
+    from workflows import benching
     from workflows.progress import say
 
-    results = run_benchmarks(name)
+    results = benching.bench(name)
     if as_json:
-        print_json(metrics_as_json(results))
+        print_json(benching.as_json(results))
     else:
-        for benchmark, metrics in results.items():
-            for metric in metrics:
-                print(f"{benchmark:<9} {metric.key:<32} {metric.value:10.4g} {metric.unit}")
-    missed = shortfalls(results) if gate else []
-    for line in missed:
+        for benchmark, figures in results.items():
+            for metric in figures.metrics:
+                print(f"{benchmark:<9} {metric.key:<40} {metric.value:10.4g} {metric.unit}")
+    verdict = benching.judge(results) if gate else benching.Verdict([], [])
+    for line in verdict.not_counted:
+        say(f"not counted: {line}")
+    for line in verdict.missed:
         say(line)
-    return 1 if missed else 0
+    if update_baseline:
+        benching.update_baseline(results)
+    return 1 if verdict.missed else 0
 
 
 def models(action: Action = "list", wheel: OptionalPath = None, as_json: JsonFlag = False) -> int:
