@@ -76,7 +76,7 @@ def icosphere(
 
 def two_balls(subdivisions: int = 2, size_hw: tuple[int, int] = (32, 36)) -> Scene:
     """A ball that hides a part of another; the near one has the first half of the faces."""
-    near = icosphere(subdivisions, size_hw, (-0.031, 0.022, 0.8))
+    near = icosphere(subdivisions, size_hw, (-0.031, 0.012, 0.8))
     far = icosphere(subdivisions, size_hw, (0.043, -0.027, 1.1))
     vertices = torch.cat([near.vertices_screen, far.vertices_screen])
     return Scene(vertices, torch.cat([near.faces, far.faces + len(near.vertices_screen)]), size_hw)

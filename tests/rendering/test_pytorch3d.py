@@ -84,7 +84,9 @@ def test_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch3d", None)
     backend.installed_pytorch3d.cache_clear()
     try:
-        with pytest.raises(InputError, match=r"expected PyTorch3D, built for torch .* got .*pytorch3d.* rendering.md"):
+        with pytest.raises(
+            InputError, match=r"expected PyTorch3D, built for torch .* got .*pytorch3d.*docs.rendering.md"
+        ):
             backend.rasterize(*_arguments(SCENES["ball"]))
     finally:
         backend.installed_pytorch3d.cache_clear()

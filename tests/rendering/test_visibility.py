@@ -41,9 +41,10 @@ def test_rays_agree_with_another_library(device):
     hits = ray_mesh(*(torch.tensor(x, device=device) for x in (origins, ways, ball.vertices, ball.faces)))
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        o3d.core.Tensor(ball.vertices.astype(np.float32)), o3d.core.Tensor(ball.faces.astype(np.uint32))
+        o3d.core.Tensor.from_numpy(ball.vertices.astype(np.float32)),
+        o3d.core.Tensor.from_numpy(ball.faces.astype(np.uint32)),
     )
-    embree = scene.cast_rays(o3d.core.Tensor(np.concatenate([origins, ways], 1).astype(np.float32)))
+    embree = scene.cast_rays(o3d.core.Tensor.from_numpy(np.concatenate([origins, ways], 1).astype(np.float32)))
     met = np.isfinite(embree["t_hit"].numpy())
     assert 20 < met.sum() < 200
     np.testing.assert_array_equal(hits.mask.cpu().numpy(), met)

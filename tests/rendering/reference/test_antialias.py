@@ -56,7 +56,7 @@ def test_the_gradient_of_the_sum_is_that_of_the_area(corners):
 
 
 def test_closer_to_the_truth_than_without():
-    scene = two_balls(1, (24, 26))
+    scene = two_balls(0, (16, 18))
     colours = torch.tensor([[0.1, 0.2], [0.9, 0.3], [0.4, 1.0]]).double()
 
     def picture(at: Scene):
@@ -67,7 +67,7 @@ def test_closer_to_the_truth_than_without():
     blended = antialias(picture(scene), draw(scene), scene.vertices_screen, scene.faces)
     before, after = ((image - truth).abs().sum() for image in (picture(scene), blended))
     assert after < 0.2 * before
-    assert (blended - picture(scene)).abs().amax(-1).gt(0).sum() > 60
+    assert (blended - picture(scene)).abs().amax(-1).gt(0).sum() > 30
 
 
 def test_gradients_move_every_silhouette_of_a_closed_ball():
@@ -109,6 +109,16 @@ def test_triangles_through_the_near_plane_are_left_alone():
     assert 0 < picture.mean() < 1
     only = Scene(scene.vertices_screen, scene.faces[:3], scene.size_hw)
     assert antialiased_mask(only).equal(mask_picture(only))
+
+
+def test_a_walk_ends_at_a_triangle_through_the_near_plane():
+    """Its corner behind the camera has a place on the screen, but no edge there that could be seen."""
+    vertices = torch.tensor([[6.3, -20, 1], [6.3, 40, 1], [-20, 10, 0.01], [6.9, 10, -5]]).double()
+    scene = Scene(vertices, torch.tensor([[0, 1, 2], [1, 0, 3]]), (20, 14))
+    assert (draw(scene).face_index[:, 5] == 0).all() and (draw(scene).face_index[:, 6] == -1).all()
+    assert antialiased_mask(scene).equal(mask_picture(scene))
+    alone = Scene(vertices, scene.faces[:1], scene.size_hw)
+    torch.testing.assert_close(antialiased_mask(alone)[:, 6, 0], torch.full((20,), 0.3).double(), atol=1e-6, rtol=0)
 
 
 def test_the_edge_table_by_hand():
