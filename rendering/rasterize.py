@@ -188,6 +188,12 @@ def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, band: tuple[int, int], c
         inputs = [0, *pieces.inputs(), vertices, triangles, int(cull_backfaces), row_first, words]
         if len(pieces.boxes):
             start(COVER[dtype], len(pieces.boxes), inputs, device)
-    results = scalars(seen.face_index.view(-1)), scalars(seen.depth.view(-1)), vectors(seen.barycentric.view(-1, 3))
-    places = row_first, columns, rows * columns
-    start(UNPACK[dtype], len(flat), [0, scalars(flat).view(wp.uint64), vertices, triangles, *places, *results], device)
+    shape = seen.words.shape
+    results = (
+        scalars(seen.face_index.view(shape)),
+        scalars(seen.depth.view(shape)),
+        vectors(seen.barycentric.view(*shape, 3)),
+    )
+    # A thread of a processor runs along rows; those of a GPU take a pixel each and write side by side.
+    run = columns if device.type == "cpu" else 1
+    start(UNPACK[dtype], len(flat) // run, [0, run, words, vertices, triangles, row_first, *results], device)

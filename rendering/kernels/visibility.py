@@ -245,37 +245,39 @@ def cover(
 @no_type_check
 def unpack(
     first: int,
-    words: wp.array(dtype=wp.uint64),
+    run: int,
+    words: wp.array3d(dtype=wp.uint64),
     vertices: wp.array2d(dtype=Any),
     faces: wp.array2d(dtype=wp.int32),
     row_first: int,
-    columns: int,
-    pixels: int,
-    face_index: wp.array(dtype=wp.int32),
-    depth: wp.array(dtype=Any),
-    barycentric: wp.array(dtype=Any),
+    face_index: wp.array3d(dtype=wp.int32),
+    depth: wp.array3d(dtype=Any),
+    barycentric: wp.array3d(dtype=Any),
 ) -> None:
-    """Turn a pixel's word into face index, depth and barycentrics; `pixels` are those of one view's rows."""
+    """Turn the words of a run of pixels in a row into face index, depth and barycentrics."""
     item = first + wp.tid()
-    word = words[item]
-    if word == NOTHING:
-        face_index[item] = -1
-        depth[item] = depth.dtype(0.0)
-        barycentric[item] = barycentric.dtype()
-        return
-    view = item // pixels
-    pixel = item - view * pixels
-    row = pixel // columns
-    face = int(~word & wp.uint64(0xFFFFFFFF))
-    a = vertices[view, faces[face, 0]]
-    b = vertices[view, faces[face, 1]]
-    c = vertices[view, faces[face, 2]]
+    runs = (words.shape[2] + run - 1) // run
+    start = (item % runs) * run
+    row = (item // runs) % words.shape[1]
+    view = item // (runs * words.shape[1])
     half = depth.dtype(0.5)
-    e = space_weights(a, b, c, depth.dtype(pixel - row * columns) + half, depth.dtype(row_first + row) + half)
-    total = e[0] + e[1] + e[2]
-    face_index[item] = face
-    depth[item] = depth_at(e, total, a, b, c)
-    barycentric[item] = e / total
+    y = depth.dtype(row_first + row) + half
+    for column in range(start, wp.min(start + run, words.shape[2])):
+        word = words[view, row, column]
+        if word == NOTHING:
+            face_index[view, row, column] = -1
+            depth[view, row, column] = depth.dtype(0.0)
+            barycentric[view, row, column] = barycentric.dtype()
+        else:
+            face = int(~word & wp.uint64(0xFFFFFFFF))
+            a = vertices[view, faces[face, 0]]
+            b = vertices[view, faces[face, 1]]
+            c = vertices[view, faces[face, 2]]
+            e = space_weights(a, b, c, depth.dtype(column) + half, y)
+            total = e[0] + e[1] + e[2]
+            face_index[view, row, column] = face
+            depth[view, row, column] = depth_at(e, total, a, b, c)
+            barycentric[view, row, column] = e / total
 
 
 @wp.func

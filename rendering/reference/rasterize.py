@@ -11,6 +11,9 @@ from rendering.fragments import Fragments
 NEAR_M = 1e-4
 """Surfaces nearer to the camera than this are not drawn."""
 
+_MOST_TESTS = 300_000
+"""Pixels times triangles that are tested at once, about 50 MB."""
+
 _ROUNDING_PX = 1e-6
 """Boxes are this much larger than their triangles, so that rounding never leaves out a pixel on an edge."""
 
@@ -29,8 +32,10 @@ def rasterize(
     """
     corners = vertices_screen.double()[..., faces.long(), :]
     with torch.no_grad():
-        rows = [_nearest_faces(corners, row, size_hw[1], cull_backfaces) for row in range(size_hw[0])]
-        face_index = torch.stack(rows, -2)
+        centres = torch.cartesian_prod(*(torch.arange(size, device=faces.device).double() + 0.5 for size in size_hw))
+        chunks = centres.flip(-1).split(max(1, _MOST_TESTS // max(1, corners[..., 0, 0].numel())))
+        face_index = torch.cat([_nearest_faces(corners, chunk, cull_backfaces) for chunk in chunks], -1)
+        face_index = face_index.reshape(*face_index.shape[:-1], *size_hw)
         boxes = _boxes(corners, size_hw, cull_backfaces)
     drawn = of_drawn(face_index, corners)
     edge = edge_values(edge_functions(drawn), drawn_centres(face_index))
@@ -87,11 +92,9 @@ def to_image(face_index: Int32[Tensor, "*b h w"], per_drawn: Float[Tensor, "n ..
 
 
 def _nearest_faces(
-    corners: Float[Tensor, "*b f 3 3"], row: int, width: int, cull_backfaces: bool
-) -> Int32[Tensor, "*b {width}"]:
-    """Indices of the triangles that one row of pixels shows; -1 where there is none."""
-    x = torch.arange(width, device=corners.device).double() + 0.5
-    centres = torch.stack([x, torch.full_like(x, row + 0.5)], -1)
+    corners: Float[Tensor, "*b f 3 3"], centres: Float[Tensor, "n 2"], cull_backfaces: bool
+) -> Int32[Tensor, "*b n"]:
+    """Indices of the triangles that pixels show; -1 where there is none."""
     edge = edge_values(edge_functions(corners)[..., None, :, :, :], centres[:, None])
     total = edge.sum(-1)
     depth = (edge * corners[..., None, :, :, 2]).sum(-1) / total
