@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from rendering.fragments import Fragments
 from rendering.kernels.gathering import sum_corners
 from rendering.kernels.outlines import BLEND_PAIRS, FIND_PAIRS, MARK_SILHOUETTES, PULL_BACK_PAIRS
-from rendering.runtime import launch, scalars, vectors
+from rendering.runtime import launch, launch_pixels, scalars, vectors
 from rendering.topology import topology
 
 
@@ -67,9 +67,9 @@ class _Antialias(torch.autograd.Function):
         edges = torch.empty((*face_index.shape, 2), dtype=torch.int32, device=device)
         shares = torch.empty((*face_index.shape, 2), dtype=dtype, device=device)
         pairs = [scalars(edges), scalars(shares)]
-        launch(FIND_PAIRS[dtype], face_index.numel(), [*mesh, scalars(face_index), scalars(depth), *pairs], device)
+        launch_pixels(FIND_PAIRS[dtype], face_index.shape, [*mesh, scalars(face_index), scalars(depth), *pairs], device)
         smooth = torch.empty_like(image)
-        launch(BLEND_PAIRS[dtype], face_index.numel(), [scalars(image), *pairs, 0, scalars(smooth)], device)
+        launch_pixels(BLEND_PAIRS[dtype], face_index.shape, [scalars(image), *pairs, 0, scalars(smooth)], device)
         ctx.save_for_backward(image, vertices, silhouettes, edges, shares)
         ctx.faces = faces  # the very object: its topology is remembered by it
         return smooth
@@ -83,7 +83,7 @@ class _Antialias(torch.autograd.Function):
         of_image = of_vertices = None
         if ctx.needs_input_grad[0]:
             of_image = torch.empty_like(image)
-            launch(BLEND_PAIRS[dtype], edges[..., 0].numel(), [scalars(above), *pairs, 1, scalars(of_image)], device)
+            launch_pixels(BLEND_PAIRS[dtype], image.shape[:3], [scalars(above), *pairs, 1, scalars(of_image)], device)
         if ctx.needs_input_grad[1]:
             corners = torch.empty((*silhouettes.shape, 3, 3), dtype=dtype, device=device)
             mesh = [vectors(vertices), scalars(shared.faces), scalars(silhouettes)]

@@ -18,7 +18,7 @@ from rendering.fragments import Fragments
 from rendering.kernels.gathering import sum_corners
 from rendering.kernels.visibility import BOUND, COVER, PULL_BACK, UNPACK
 from rendering.pieces import in_pieces, sum_over_pixels
-from rendering.runtime import PRECISIONS, scalars, side_by_side, start, vectors
+from rendering.runtime import PRECISIONS, pixel_runs, scalars, side_by_side, start, vectors
 from rendering.topology import topology
 
 LARGEST_SIDE = 32767
@@ -169,7 +169,7 @@ def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool)
 def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, band: tuple[int, int], cull_backfaces: bool) -> None:
     """Fill the views and rows of `seen`; `band` is the number of the picture's rows, and which of them is its first."""
     vertices, triangles = vectors(mesh[0]), scalars(mesh[1])
-    (views, rows, columns), device, dtype = seen.depth.shape, seen.depth.device, seen.depth.dtype
+    views, columns, device, dtype = len(seen.depth), seen.depth.shape[2], seen.depth.device, seen.depth.dtype
     picture_rows, row_first = band
     if len(mesh[1]):
         # The bands of a view write the same boxes: cheaper than waiting for one another.
@@ -194,6 +194,5 @@ def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, band: tuple[int, int], c
         scalars(seen.depth.view(shape)),
         vectors(seen.barycentric.view(*shape, 3)),
     )
-    # A thread of a processor runs along rows; those of a GPU take a pixel each and write side by side.
-    run = columns if device.type == "cpu" else 1
+    run = pixel_runs(columns, device)
     start(UNPACK[dtype], len(flat) // run, [0, run, words, vertices, triangles, row_first, *results], device)

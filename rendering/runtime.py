@@ -84,13 +84,33 @@ def _as_warp(tensor: Tensor, shape: Sequence[int], dtype: Any) -> wp.array:
     return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False)
 
 
-def launch(kernel: Any, items: int, inputs: Sequence[Any], device: torch.device) -> None:
-    """Run `kernel(first, *inputs)` on all items: in shares on torch's number of threads, or in torch's CUDA stream."""
+def pixel_runs(columns: int, device: torch.device) -> int:
+    """How many pixels of a row a work item takes: all on a processor, whose threads run along memory, else one.
+
+    The threads of a GPU then write side by side.
+    """
+    return max(1, columns) if device.type == "cpu" else 1
+
+
+def launch_pixels(kernel: Any, shape: Sequence[int], inputs: Sequence[Any], device: torch.device) -> None:
+    """Run `kernel(first, run, *inputs)` on all pixels of pictures of shape (views, rows, columns)."""
+    views, rows, columns = shape
+    run = pixel_runs(columns, device)
+    launch(kernel, views * rows * -(-columns // run), [run, *inputs], device, worth=max(1, SMALLEST_SHARE // run))
+
+
+def launch(
+    kernel: Any, items: int, inputs: Sequence[Any], device: torch.device, *, worth: int = SMALLEST_SHARE
+) -> None:
+    """Run `kernel(first, *inputs)` on all items: in shares on torch's number of threads, or in torch's CUDA stream.
+
+    Fewer items than are `worth` it do not get a thread of their own.
+    """
     shares = [(0, items)]
     if device.type == "cpu":
         # A few shares more than threads even out what they hold: the triangles of a face come in order.
         threads = torch.get_num_threads()
-        count = max(1, min(4 * threads if threads > 1 else 1, items // SMALLEST_SHARE))
+        count = max(1, min(4 * threads if threads > 1 else 1, items // worth))
         bounds = [items * number // count for number in range(count + 1)]
         shares = list(pairwise(bounds))
     launch_tasks(kernel, [(last - first, [first, *inputs]) for first, last in shares], device)

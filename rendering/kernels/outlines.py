@@ -6,7 +6,7 @@ from typing import Any, no_type_check
 
 import warp as wp
 
-from rendering.kernels.visibility import NEAR_M
+from rendering.kernels.visibility import NEAR_M, run_of
 from rendering.runtime import for_each_precision
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
@@ -174,6 +174,7 @@ def same_edge(faces: wp.array2d(dtype=wp.int32), face: int, k: int, other: int, 
 @no_type_check
 def find_pairs(
     first: int,
+    run: int,
     vertices: wp.array2d(dtype=Any),
     faces: wp.array2d(dtype=wp.int32),
     across: wp.array2d(dtype=wp.int32),
@@ -188,41 +189,41 @@ def find_pairs(
     `edges` holds 2 (3 face + edge) + (1 where the next pixel is the nearer), or -1; `shares` the crossing's distance
     from the nearer pixel's centre less a half: positive is what the farther pixel receives, negative the nearer.
     """
-    item = first + wp.tid()
-    column = item % face_index.shape[2]
-    row = (item // face_index.shape[2]) % face_index.shape[1]
-    view = item // (face_index.shape[1] * face_index.shape[2])
-    here = face_index[view, row, column]
-    for axis in range(2):
-        edges[view, row, column, axis] = -1
-        shares[view, row, column, axis] = shares.dtype(0.0)
-        next_row = row + axis
-        next_column = column + 1 - axis
-        if next_row < face_index.shape[1] and next_column < face_index.shape[2]:
-            there = face_index[view, next_row, next_column]
-            if here != there:
-                near_here = depth[view, row, column]
-                near_there = depth[view, next_row, next_column]
-                turned = here < 0 or (there >= 0 and near_there < near_here)
-                start = wp.vec4i(view, here, row, column)
-                step = wp.vec2i(1 - axis, axis)
-                if turned:
-                    start = wp.vec4i(view, there, next_row, next_column)
-                    step = wp.vec2i(axis - 1, -axis)
-                if here < 0 or there < 0 or near_here != near_there:
-                    found = find_edge(vertices, faces, across, silhouettes, start, step)
-                    if found[0] >= 0:
-                        p = vertices[view, faces[found[0], found[1]]]
-                        q = vertices[view, faces[found[0], (found[1] + 1) % 3]]
-                        half = shares.dtype(0.5)
-                        x = shares.dtype(start[3]) + half
-                        y = shares.dtype(start[2]) + half
-                        along = crossing(p, q, x, y, axis) * shares.dtype(step[0] + step[1])
-                        code = 2 * (3 * found[0] + found[1])
-                        if turned:
-                            code = code + 1
-                        edges[view, row, column, axis] = code
-                        shares[view, row, column, axis] = along - half
+    place = run_of(first + wp.tid(), run, face_index.shape[1], face_index.shape[2])
+    view = place[0]
+    row = place[1]
+    for column in range(place[2], place[3]):
+        here = face_index[view, row, column]
+        for axis in range(2):
+            edges[view, row, column, axis] = -1
+            shares[view, row, column, axis] = shares.dtype(0.0)
+            next_row = row + axis
+            next_column = column + 1 - axis
+            if next_row < face_index.shape[1] and next_column < face_index.shape[2]:
+                there = face_index[view, next_row, next_column]
+                if here != there:
+                    near_here = depth[view, row, column]
+                    near_there = depth[view, next_row, next_column]
+                    turned = here < 0 or (there >= 0 and near_there < near_here)
+                    start = wp.vec4i(view, here, row, column)
+                    step = wp.vec2i(1 - axis, axis)
+                    if turned:
+                        start = wp.vec4i(view, there, next_row, next_column)
+                        step = wp.vec2i(axis - 1, -axis)
+                    if here < 0 or there < 0 or near_here != near_there:
+                        found = find_edge(vertices, faces, across, silhouettes, start, step)
+                        if found[0] >= 0:
+                            p = vertices[view, faces[found[0], found[1]]]
+                            q = vertices[view, faces[found[0], (found[1] + 1) % 3]]
+                            half = shares.dtype(0.5)
+                            x = shares.dtype(start[3]) + half
+                            y = shares.dtype(start[2]) + half
+                            along = crossing(p, q, x, y, axis) * shares.dtype(step[0] + step[1])
+                            code = 2 * (3 * found[0] + found[1])
+                            if turned:
+                                code = code + 1
+                            edges[view, row, column, axis] = code
+                            shares[view, row, column, axis] = along - half
 
 
 @wp.func
@@ -243,6 +244,7 @@ def received(code: int, share: Any, second: int) -> Any:
 @no_type_check
 def blend_pairs(
     first: int,
+    run: int,
     image: wp.array4d(dtype=Any),
     edges: wp.array4d(dtype=wp.int32),
     shares: wp.array4d(dtype=Any),
@@ -250,32 +252,32 @@ def blend_pairs(
     blended: wp.array4d(dtype=Any),
 ) -> None:
     """One pixel of the anti-aliased picture; or, for the adjoint, of the gradient of the picture that went in."""
-    item = first + wp.tid()
-    column = item % image.shape[2]
-    row = (item // image.shape[2]) % image.shape[1]
-    view = item // (image.shape[1] * image.shape[2])
-    for channel in range(image.shape[3]):
-        blended[view, row, column, channel] = image[view, row, column, channel]
-    for axis in range(2):
-        for second in range(2):
-            # The pair with the next pixel is kept here, that with the last one there.
-            pair_row = row - axis * second
-            pair_column = column - (1 - axis) * second
-            other_row = row + axis * (1 - 2 * second)
-            other_column = column + (1 - axis) * (1 - 2 * second)
-            if pair_row >= 0 and pair_column >= 0:
-                code = edges[view, pair_row, pair_column, axis]
-                if code >= 0:
-                    share = shares[view, pair_row, pair_column, axis]
-                    taken = received(code, share, second)
-                    given = received(code, share, 1 - second)
-                    for channel in range(image.shape[3]):
-                        own = image[view, row, column, channel]
-                        other = image[view, other_row, other_column, channel]
-                        change = taken * (other - own)
-                        if adjoint == 1:
-                            change = given * other - taken * own
-                        blended[view, row, column, channel] = blended[view, row, column, channel] + change
+    place = run_of(first + wp.tid(), run, image.shape[1], image.shape[2])
+    view = place[0]
+    row = place[1]
+    for column in range(place[2], place[3]):
+        for channel in range(image.shape[3]):
+            blended[view, row, column, channel] = image[view, row, column, channel]
+        for axis in range(2):
+            for second in range(2):
+                # The pair with the next pixel is kept here, that with the last one there.
+                pair_row = row - axis * second
+                pair_column = column - (1 - axis) * second
+                other_row = row + axis * (1 - 2 * second)
+                other_column = column + (1 - axis) * (1 - 2 * second)
+                if pair_row >= 0 and pair_column >= 0:
+                    code = edges[view, pair_row, pair_column, axis]
+                    if code >= 0:
+                        share = shares[view, pair_row, pair_column, axis]
+                        taken = received(code, share, second)
+                        given = received(code, share, 1 - second)
+                        for channel in range(image.shape[3]):
+                            own = image[view, row, column, channel]
+                            other = image[view, other_row, other_column, channel]
+                            change = taken * (other - own)
+                            if adjoint == 1:
+                                change = given * other - taken * own
+                            blended[view, row, column, channel] = blended[view, row, column, channel] + change
 
 
 @wp.kernel

@@ -188,15 +188,18 @@ def bound(
     item = first + wp.tid()
     view = item // faces.shape[0]
     face = item % faces.shape[0]
-    boxes[view, face] = Box()
     # A GPU's indices are not checked on the host, which would stop its stream.
+    exists = bool(True)
     for k in range(3):
         if faces[face, k] < 0 or faces[face, k] >= vertices.shape[1]:
-            return
-    a = vertices[view, faces[face, 0]]
-    b = vertices[view, faces[face, 1]]
-    c = vertices[view, faces[face, 2]]
-    box = triangle_box(a, b, c, rows, columns)
+            exists = False
+    box = Box32()
+    if exists:
+        a = vertices[view, faces[face, 0]]
+        b = vertices[view, faces[face, 1]]
+        c = vertices[view, faces[face, 2]]
+        box = triangle_box(a, b, c, rows, columns)
+    # Written once: threads that share a view write the same box, and may have begun to read it.
     boxes[view, face] = Box(wp.int16(box[0]), wp.int16(box[1]), wp.int16(box[2]), wp.int16(box[3]))
 
 
@@ -241,6 +244,15 @@ def cover(
         cover_row(words, a, b, c, wp.vec4i(view, row, row - row_first, face), span, culled)
 
 
+@wp.func
+@no_type_check
+def run_of(item: int, run: int, rows: int, columns: int) -> wp.vec4i:
+    """View, row, first column and one past the last of a run of pixels in a row."""
+    runs = (columns + run - 1) // run
+    start = (item % runs) * run
+    return wp.vec4i(item // (runs * rows), (item // runs) % rows, start, wp.min(start + run, columns))
+
+
 @wp.kernel
 @no_type_check
 def unpack(
@@ -255,14 +267,12 @@ def unpack(
     barycentric: wp.array3d(dtype=Any),
 ) -> None:
     """Turn the words of a run of pixels in a row into face index, depth and barycentrics."""
-    item = first + wp.tid()
-    runs = (words.shape[2] + run - 1) // run
-    start = (item % runs) * run
-    row = (item // runs) % words.shape[1]
-    view = item // (runs * words.shape[1])
+    place = run_of(first + wp.tid(), run, words.shape[1], words.shape[2])
+    view = place[0]
+    row = place[1]
     half = depth.dtype(0.5)
     y = depth.dtype(row_first + row) + half
-    for column in range(start, wp.min(start + run, words.shape[2])):
+    for column in range(place[2], place[3]):
         word = words[view, row, column]
         if word == NOTHING:
             face_index[view, row, column] = -1

@@ -100,6 +100,16 @@ def test_same_bits_on_every_run_and_on_any_number_of_threads(device):
         assert all(torch.equal(one, two) for one, two in zip(runs[0], other, strict=True))
 
 
+def test_bands_of_one_view_do_not_disturb_one_another(device):
+    scene = icosphere(4, (128, 128))
+    vertices, faces = scene.vertices_screen.to(device, torch.float32), scene.faces.to(device)
+    expected = rasterize(vertices, faces, scene.size_hw)
+    torch.set_num_threads(4)
+    for _ in range(100):
+        found = rasterize(vertices, faces, scene.size_hw)
+        assert torch.equal(found.face_index, expected.face_index) and torch.equal(found.boxes, expected.boxes)
+
+
 def test_lower_index_wins_a_tie(device):
     scene = icosphere()
     twice = torch.cat([scene.faces, scene.faces]).to(device)

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-import warp as wp
 from torch.nn.functional import grid_sample
 
-from rendering.kernels import texture as kernels
 from rendering.reference.texture import sample_texture as twin
 from rendering.texture import mipmaps, sample_texture
 
@@ -187,8 +185,3 @@ def test_wrong_arguments_are_named():
         sample_texture(texture, uv[:1].expand(3, -1, -1, -1))
     with pytest.raises(ValueError, match="at least one texel"):
         sample_texture(texture[0, :0], uv)
-
-
-def test_the_kernels_compile_for_cuda(tmp_path):
-    files = wp.compile_aot_module(kernels, device=None, arch=[75, 90], module_dir=tmp_path, use_ptx=True)
-    assert len({file.name for file in files if file.suffix == ".ptx"}) == 2

@@ -1,4 +1,4 @@
-"""The twin's pictures are too small for threads: on a busy machine they would mostly wait for one another."""
+"""The twin's pictures are too small for threads, which would mostly wait for one another; tests of threads set them."""
 
 from collections.abc import Iterator
 
