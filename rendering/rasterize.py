@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ from rendering.topology import topology
 
 LARGEST_SIDE = 32767
 """Rows or columns of the largest picture: boxes are 16-bit."""
+CACHED_PIXELS = 2**18
+"""Pixels whose words, 2 MiB, stay in a processor's cache from clearing to unpacking."""
 SMALLEST_BAND = 32
 """Rows that a thread of its own must have: each band looks at all triangles."""
 
@@ -100,19 +103,21 @@ class _Rasterize(torch.autograd.Function):
         ctx: Any, vertices: Tensor, faces: Tensor, size_hw: tuple[int, int], cull_backfaces: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         views, device = len(vertices), vertices.device
-        triangles = faces.detach().to(torch.int32).contiguous()
-        seen = _Seen(
+        drawing = _Drawing(
+            vertices=vertices,
+            triangles=faces.detach().to(torch.int32).contiguous(),
+            cull_backfaces=cull_backfaces,
             boxes=torch.empty((views, len(faces), 4), dtype=torch.int16, device=device),
             face_index=torch.empty((views, *size_hw), dtype=torch.int32, device=device),
             depth=torch.empty((views, *size_hw), dtype=vertices.dtype, device=device),
             barycentric=torch.empty((views, *size_hw, 3), dtype=vertices.dtype, device=device),
-            words=torch.empty((views, *size_hw), dtype=torch.int64, device=device),
+            scratch=deque(),
         )
-        _see(vertices, triangles, seen, cull_backfaces)
-        ctx.save_for_backward(vertices, seen.face_index, seen.boxes)
+        _see(drawing)
+        ctx.save_for_backward(vertices, drawing.face_index, drawing.boxes)
+        ctx.mark_non_differentiable(drawing.face_index, drawing.boxes)
         ctx.faces = faces  # the very object: its topology is remembered by it
-        ctx.mark_non_differentiable(seen.face_index, seen.boxes)
-        return seen.face_index, seen.depth, seen.barycentric, seen.boxes
+        return drawing.face_index, drawing.depth, drawing.barycentric, drawing.boxes
 
     @staticmethod
     @once_differentiable
@@ -132,67 +137,76 @@ class _Rasterize(torch.autograd.Function):
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """What `Fragments` holds, for views in a row."""
+class _Drawing:
+    """One call: what is drawn, and the memory of what comes out."""
 
+    vertices: Tensor
+    triangles: Tensor
+    cull_backfaces: bool
     boxes: Tensor
     face_index: Tensor
     depth: Tensor
     barycentric: Tensor
-    words: Tensor
-    """Each pixel's nearest depth and face while they are sought."""
-
-    def part(self, views: slice, rows: slice) -> _Seen:
-        images = self.face_index, self.depth, self.barycentric, self.words
-        return _Seen(self.boxes[views], *(image[views, rows] for image in images))
+    scratch: deque[Tensor]
+    """Words for as many tasks as run at a time. The caller takes this memory: what a worker takes goes back to the
+    system after every call, and costs as much as the kernels to get again."""
 
 
-def _see(vertices: Tensor, triangles: Tensor, seen: _Seen, cull_backfaces: bool) -> None:
-    """Fill `seen`: views over threads, and bands of a view's rows where there are fewer views than threads."""
-    views, rows = seen.face_index.shape[:2]
+def _see(drawing: _Drawing) -> None:
+    """Fill the images: views over threads, and bands of a view's rows where there are fewer views than threads."""
+    views, rows, columns = drawing.depth.shape
+    dtype, device = drawing.depth.dtype, drawing.depth.device
     for kernel in (BOUND, COVER, UNPACK):
-        kernel[vertices.dtype].module.load(str(vertices.device))
-    threads = torch.get_num_threads() if vertices.device.type == "cpu" else 1
-    # A few tasks more than threads even out what they hold.
-    parts = max(1, min(views, 4 * threads)) if threads > 1 else 1
+        kernel[dtype].module.load(str(device))
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    parts = _parts(views, rows * columns, threads) if device.type == "cpu" else 1
     bands = max(1, min(-(-threads // parts), rows // SMALLEST_BAND))
-    tasks = []
-    for part in range(parts):
-        own = slice(views * part // parts, views * (part + 1) // parts)
-        mesh = vertices[own], triangles
-        for band in range(bands):
-            limits = slice(rows * band // bands, rows * (band + 1) // bands)
-            tasks.append(partial(_see_part, mesh, seen.part(own, limits), (rows, limits.start), cull_backfaces))
-    side_by_side(tasks, vertices.device)
+    largest = -(-views // parts) * -(-rows // bands) * columns
+    drawing.scratch.extend(torch.empty(largest, dtype=torch.int64, device=device) for _ in range(threads))
+    tasks = [
+        partial(
+            _see_part,
+            drawing,
+            slice(views * part // parts, views * (part + 1) // parts),
+            slice(rows * band // bands, rows * (band + 1) // bands),
+        )
+        for part in range(parts)
+        for band in range(bands)
+    ]
+    side_by_side(tasks, device)
 
 
-def _see_part(mesh: tuple[Tensor, Tensor], seen: _Seen, band: tuple[int, int], cull_backfaces: bool) -> None:
-    """Fill the views and rows of `seen`; `band` is the number of the picture's rows, and which of them is its first."""
-    vertices, triangles = vectors(mesh[0]), scalars(mesh[1])
-    views, columns, device, dtype = len(seen.depth), seen.depth.shape[2], seen.depth.device, seen.depth.dtype
-    picture_rows, row_first = band
-    if len(mesh[1]):
+def _parts(views: int, pixels: int, threads: int) -> int:
+    """Tasks for views of so many pixels: of what a processor's cache holds, and more than threads to even them out."""
+    of_cache = -(-views * pixels // CACHED_PIXELS)
+    return max(1, min(views, max(of_cache, 4 * threads if threads > 1 else 1)))
+
+
+def _see_part(drawing: _Drawing, own: slice, band: slice) -> None:
+    """Fill some views, or a band of one view's rows."""
+    vertices, triangles, boxes = vectors(drawing.vertices[own]), scalars(drawing.triangles), drawing.boxes[own]
+    face_index, depth = drawing.face_index[own, band], drawing.depth[own, band]
+    barycentric, device, dtype = drawing.barycentric[own, band], depth.device, depth.dtype
+    picture_rows, columns = drawing.depth.shape[1:]
+    if len(drawing.triangles):
         # The bands of a view write the same boxes: cheaper than waiting for one another.
-        inputs = [0, vertices, triangles, picture_rows, columns, vectors(seen.boxes)]
-        start(BOUND[dtype], views * len(mesh[1]), inputs, device)
-    if seen.words.numel() == 0:
+        inputs = [0, vertices, triangles, picture_rows, columns, vectors(boxes)]
+        start(BOUND[dtype], boxes.shape[0] * boxes.shape[1], inputs, device)
+    if depth.numel() == 0:
         return
-    flat = seen.words.view(-1)
-    words = scalars(flat.view(seen.words.shape)).view(wp.uint64)
+    memory = drawing.scratch.pop()
+    flat = memory[: depth.numel()]
+    words = scalars(flat.view(depth.shape)).view(wp.uint64)
     if device.type == "cpu":
         # By Warp, in this thread: torch has OpenMP threads for it, which go on spinning on the processors ours need.
         words.zero_()
     else:
         flat.zero_()
-    for pieces in in_pieces(seen.boxes):
-        inputs = [0, *pieces.inputs(), vertices, triangles, int(cull_backfaces), row_first, words]
+    for pieces in in_pieces(boxes):
+        inputs = [0, *pieces.inputs(), vertices, triangles, int(drawing.cull_backfaces), band.start, words]
         if len(pieces.boxes):
             start(COVER[dtype], len(pieces.boxes), inputs, device)
-    shape = seen.words.shape
-    results = (
-        scalars(seen.face_index.view(shape)),
-        scalars(seen.depth.view(shape)),
-        vectors(seen.barycentric.view(*shape, 3)),
-    )
+    results = scalars(face_index), scalars(depth), vectors(barycentric)
     run = pixel_runs(columns, device)
-    start(UNPACK[dtype], len(flat) // run, [0, run, words, vertices, triangles, row_first, *results], device)
+    start(UNPACK[dtype], len(flat) // run, [0, run, words, vertices, triangles, band.start, *results], device)
+    drawing.scratch.append(memory)
