@@ -19,7 +19,7 @@ from rendering.fragments import Fragments
 from rendering.kernels.gathering import sum_corners
 from rendering.kernels.visibility import BOUND, COVER, PULL_BACK, UNPACK
 from rendering.pieces import in_pieces, sum_over_pixels
-from rendering.runtime import PRECISIONS, pixel_runs, scalars, side_by_side, start, vectors
+from rendering.runtime import PRECISIONS, launch, pixel_runs, scalars, side_by_side, start, vectors
 from rendering.topology import topology
 
 LARGEST_SIDE = 32767
@@ -158,15 +158,18 @@ def _see(drawing: _Drawing) -> None:
     dtype, device = drawing.depth.dtype, drawing.depth.device
     for kernel in (BOUND, COVER, UNPACK):
         kernel[dtype].module.load(str(device))
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    parts = _parts(views, rows * columns, threads) if device.type == "cpu" else 1
-    bands = max(1, min(-(-threads // parts), rows // SMALLEST_BAND))
+    parts, bands = _split(views, rows, columns, len(drawing.triangles)) if device.type == "cpu" else (1, 1)
+    if bands > 1:
+        mesh = vectors(drawing.vertices), scalars(drawing.triangles)
+        launch(BOUND[dtype], views * len(mesh[1]), [*mesh, rows, columns, vectors(drawing.boxes)], device)
     largest = -(-views // parts) * -(-rows // bands) * columns
-    drawing.scratch.extend(torch.empty(largest, dtype=torch.int64, device=device) for _ in range(threads))
+    workers = min(torch.get_num_threads(), parts * bands) if device.type == "cpu" else 1
+    drawing.scratch.extend(torch.empty(largest, dtype=torch.int64, device=device) for _ in range(workers))
     tasks = [
         partial(
             _see_part,
             drawing,
+            bands > 1,
             slice(views * part // parts, views * (part + 1) // parts),
             slice(rows * band // bands, rows * (band + 1) // bands),
         )
@@ -176,20 +179,27 @@ def _see(drawing: _Drawing) -> None:
     side_by_side(tasks, device)
 
 
-def _parts(views: int, pixels: int, threads: int) -> int:
-    """Tasks for views of so many pixels: of what a processor's cache holds, and more than threads to even them out."""
-    of_cache = -(-views * pixels // CACHED_PIXELS)
-    return max(1, min(views, max(of_cache, 4 * threads if threads > 1 else 1)))
+def _split(views: int, rows: int, columns: int, faces: int) -> tuple[int, int]:
+    """Parts of the views and bands of each part's rows: of what a cache holds, and more than threads to even them out.
+
+    Every band goes through all triangles, so that there must be more pixels in it than triangles.
+    """
+    threads = torch.get_num_threads()
+    of_cache = -(-views * rows * columns // CACHED_PIXELS)
+    parts = max(1, min(views, max(of_cache, 4 * threads if threads > 1 else 1)))
+    if parts < views:
+        return parts, 1
+    most = min(rows // SMALLEST_BAND, rows * columns // max(1, faces))
+    return parts, max(1, min(max(-(-of_cache // parts), -(-threads // parts)), most))
 
 
-def _see_part(drawing: _Drawing, own: slice, band: slice) -> None:
-    """Fill some views, or a band of one view's rows."""
+def _see_part(drawing: _Drawing, bounded: bool, own: slice, band: slice) -> None:
+    """Fill some views, or a band of one view's rows, whose triangles are bounded already."""
     vertices, triangles, boxes = vectors(drawing.vertices[own]), scalars(drawing.triangles), drawing.boxes[own]
     face_index, depth = drawing.face_index[own, band], drawing.depth[own, band]
     barycentric, device, dtype = drawing.barycentric[own, band], depth.device, depth.dtype
     picture_rows, columns = drawing.depth.shape[1:]
-    if len(drawing.triangles):
-        # The bands of a view write the same boxes: cheaper than waiting for one another.
+    if len(drawing.triangles) and not bounded:
         inputs = [0, vertices, triangles, picture_rows, columns, vectors(boxes)]
         start(BOUND[dtype], boxes.shape[0] * boxes.shape[1], inputs, device)
     if depth.numel() == 0:

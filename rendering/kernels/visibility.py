@@ -199,7 +199,6 @@ def bound(
         b = vertices[view, faces[face, 1]]
         c = vertices[view, faces[face, 2]]
         box = triangle_box(a, b, c, rows, columns)
-    # Written once: threads that share a view write the same box, and may have begun to read it.
     boxes[view, face] = Box(wp.int16(box[0]), wp.int16(box[1]), wp.int16(box[2]), wp.int16(box[3]))
 
 
