@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from flame_fitting.landmarks.crop import Square, sample_square
+from flame_fitting.landmarks.network import read_network
 
 INPUT_PX = 128
 ANCHORS_PER_CELL = ((8, 2), (16, 6))
@@ -36,8 +37,7 @@ class FaceDetector:
     """BlazeFace over any square of an image. Holds a cv2 network, which is not thread-safe: one object a thread."""
 
     def __init__(self, weights: Path) -> None:
-        # The default engine silently drops the score output.
-        self._net = cv2.dnn.readNetFromTFLite(str(weights), cv2.dnn.ENGINE_CLASSIC)
+        self._net = read_network(weights)
         self._anchors = blazeface_anchors()
 
     def detect(self, image_rgb: UInt8[np.ndarray, "h w 3"], square: Square) -> list[Detection]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 
 from flame_fitting.landmarks.crop import Square, sample_square
 from flame_fitting.landmarks.detector import Detection
+from flame_fitting.landmarks.network import read_network
 
 INPUT_PX = 192
 CROP_MARGIN = 1.5
@@ -37,8 +38,7 @@ class FaceMesh:
     """The face mesh over any square. Holds a cv2 network, which is not thread-safe: one object a thread."""
 
     def __init__(self, weights: Path) -> None:
-        # The default engine silently drops the face flag.
-        self._net = cv2.dnn.readNetFromTFLite(str(weights), cv2.dnn.ENGINE_CLASSIC)
+        self._net = read_network(weights)
 
     def place_points(self, image_rgb: UInt8[np.ndarray, "h w 3"], square: Square) -> MeshPass:
         """The points of the face that fills the square; meaningless where the score is low."""
