@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rendering.fragments import Fragments
+from rendering.interpolate import require_faces_of
 from rendering.kernels.gathering import sum_corners
 from rendering.kernels.outlines import BLEND_PAIRS, FIND_PAIRS, MARK_SILHOUETTES, PULL_BACK_PAIRS
 from rendering.runtime import launch, launch_pixels, scalars, vectors
@@ -43,6 +44,9 @@ def antialias(
     places = {image.device, fragments.face_index.device, vertices_screen.device, faces.device}
     if len(places) > 1:
         raise ValueError(f"image, fragments, vertices and faces must be on one device, not {sorted(map(str, places))}")
+    if image.shape[:-1] != fragments.face_index.shape:
+        raise ValueError(f"the image is {tuple(image.shape[:-1])}, the fragments {tuple(fragments.face_index.shape)}")
+    require_faces_of(fragments, faces, vertices_screen.shape[-2])
     views = math.prod(batch)
     smooth = _Antialias.apply(
         image.reshape(views, rows, columns, image.shape[-1]).contiguous(),

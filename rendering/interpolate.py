@@ -21,6 +21,7 @@ from rendering.kernels.attributes import (
 )
 from rendering.kernels.gathering import sum_corners
 from rendering.pieces import sum_over_pixels
+from rendering.rasterize import require_indices
 from rendering.runtime import launch, scalars, vectors
 from rendering.topology import topology
 
@@ -92,8 +93,15 @@ def _require_alike(fragments: Fragments, faces: Tensor, values: Tensor) -> None:
         raise ValueError(f"fragments, faces and values must be on one device, not on {sorted(map(str, places))}")
     if values.dtype != fragments.barycentric.dtype:
         raise ValueError(f"values are {values.dtype}, the fragments {fragments.barycentric.dtype}")
+    require_faces_of(fragments, faces, values.shape[-2])
+
+
+def require_faces_of(fragments: Fragments, faces: Int[Tensor, "f 3"], count: int) -> None:
+    """Raise ValueError unless there are as many faces as were rasterized; on the CPU also on an index out of range."""
     if fragments.boxes.shape[-2] != len(faces):
         raise ValueError(f"{len(faces)} faces are not the {fragments.boxes.shape[-2]} that were rasterized")
+    if faces.device.type == "cpu":
+        require_indices(faces, count)
 
 
 class _Interpolate(torch.autograd.Function):

@@ -44,13 +44,14 @@ def in_pieces(boxes: Int16[Tensor, "b f 4"]) -> list[Pieces]:
     if not _cuts(boxes.device) or len(flat) == 0:
         return [Pieces(flat, nobody)]
     first_row, first_column, row_end, column_end = flat.int().unbind(1)
+    most = min(MOST_LARGE, len(flat))
     large = (row_end - first_row) * (column_end - first_column) >= LARGE_PIXELS
     place = torch.cumsum(large, 0) - 1
-    cut = large & (place < MOST_LARGE)
+    cut = large & (place < most)
     # A row more takes what is not cut.
-    owners = torch.full((MOST_LARGE + 1,), -1, dtype=torch.int64, device=boxes.device)
-    owners.scatter_(0, torch.where(cut, place, MOST_LARGE), torch.arange(len(flat), device=boxes.device))
-    owners = owners[:MOST_LARGE]
+    owners = torch.full((most + 1,), -1, dtype=torch.int64, device=boxes.device)
+    owners.scatter_(0, torch.where(cut, place, most), torch.arange(len(flat), device=boxes.device))
+    owners = owners[:most]
     whole = flat[owners.clamp(min=0)].int() * (owners >= 0)[:, None]
     number = torch.arange(PIECES + 1, device=boxes.device)
     bounds = whole[:, :1] + torch.div((whole[:, 2:3] - whole[:, :1]) * number, PIECES, rounding_mode="floor")

@@ -19,7 +19,7 @@ from rendering.fragments import Fragments
 from rendering.kernels.gathering import sum_corners
 from rendering.kernels.visibility import BOUND, COVER, PULL_BACK, UNPACK
 from rendering.pieces import in_pieces, sum_over_pixels
-from rendering.runtime import PRECISIONS, launch, pixel_runs, scalars, side_by_side, start, vectors
+from rendering.runtime import PRECISIONS, launch, load, pixel_runs, scalars, side_by_side, start, vectors
 from rendering.topology import topology
 
 LARGEST_SIDE = 32767
@@ -42,8 +42,8 @@ def rasterize(
     `vertices_screen` holds x and y in pixels and z in metres along the camera's axis, of one view or, with leading
     axes, of many views or meshes that share `faces`. Gradients flow from depth and barycentrics to all three; the
     outline's part is `antialias`'s. A corner behind the camera takes the plain perspective division, sign and all: what
-    lies nearer than 0.1 mm is cut off exactly. Equal depths show the lower face index, and runs repeat to the bit,
-    gradients too. Front faces are counter-clockwise in space.
+    lies nearer than 0.1 mm is cut off exactly. Depths equal in single precision show the lower face index, and runs
+    repeat to the bit, gradients too. Front faces are counter-clockwise in space.
 
     Works where the tensors are, in their precision. On the CPU the picture is split over `torch.get_num_threads()`. On
     CUDA nothing waits for the host, so that the call can be captured in a graph once it has run; checks that would wait
@@ -74,11 +74,9 @@ def rasterize(
 
 def require_drawable(vertices_screen: Float[Tensor, "*b v 3"], faces: Int[Tensor, "f 3"]) -> None:
     """Raise ValueError on the first vertex that is not finite, or on an index outside the vertices."""
-    count = vertices_screen.shape[-2]
+    require_indices(faces, vertices_screen.shape[-2])
     # In NumPy, because torch's OpenMP threads go on spinning on the processors that the kernels' threads need.
-    indices, values = faces.cpu().numpy(), vertices_screen.detach().cpu().numpy()
-    if indices.size and not (indices.min() >= 0 and indices.max() < count):
-        raise ValueError(f"faces index {indices.min()}..{indices.max()}, but there are {count} vertices")
+    values = vertices_screen.detach().cpu().numpy()
     # A sum is finite only if all its terms are; it may overflow where they are, so look closer before complaining.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()):
@@ -93,6 +91,13 @@ def require_drawable(vertices_screen: Float[Tensor, "*b v 3"], faces: Int[Tensor
             + (f", and {len(places) - 1} more" if len(places) > 1 else "")
             + ": a vertex has no place on the screen at depth 0, or came broken out of the step before"
         )
+
+
+def require_indices(faces: Int[Tensor, "f 3"], count: int) -> None:
+    """Raise ValueError on an index outside a table of so many rows."""
+    indices = faces.detach().cpu().numpy()
+    if indices.size and not (indices.min() >= 0 and indices.max() < count):
+        raise ValueError(f"faces index {indices.min()}..{indices.max()}, but there are {count} vertices")
 
 
 class _Rasterize(torch.autograd.Function):
@@ -157,7 +162,7 @@ def _see(drawing: _Drawing) -> None:
     views, rows, columns = drawing.depth.shape
     dtype, device = drawing.depth.dtype, drawing.depth.device
     for kernel in (BOUND, COVER, UNPACK):
-        kernel[dtype].module.load(str(device))
+        load(kernel[dtype], device)
     parts, bands = _split(views, rows, columns, len(drawing.triangles)) if device.type == "cpu" else (1, 1)
     if bands > 1:
         mesh = vectors(drawing.vertices), scalars(drawing.triangles)
@@ -205,18 +210,20 @@ def _see_part(drawing: _Drawing, bounded: bool, own: slice, band: slice) -> None
     if depth.numel() == 0:
         return
     memory = drawing.scratch.pop()
-    flat = memory[: depth.numel()]
-    words = scalars(flat.view(depth.shape)).view(wp.uint64)
-    if device.type == "cpu":
-        # By Warp, in this thread: torch has OpenMP threads for it, which go on spinning on the processors ours need.
-        words.zero_()
-    else:
-        flat.zero_()
-    for pieces in in_pieces(boxes):
-        inputs = [0, *pieces.inputs(), vertices, triangles, int(drawing.cull_backfaces), band.start, words]
-        if len(pieces.boxes):
-            start(COVER[dtype], len(pieces.boxes), inputs, device)
-    results = scalars(face_index), scalars(depth), vectors(barycentric)
-    run = pixel_runs(columns, device)
-    start(UNPACK[dtype], len(flat) // run, [0, run, words, vertices, triangles, band.start, *results], device)
-    drawing.scratch.append(memory)
+    try:
+        flat = memory[: depth.numel()]
+        words = scalars(flat.view(depth.shape)).view(wp.uint64)
+        if device.type == "cpu":
+            # By Warp, in this thread: torch has OpenMP threads for it, which go on spinning on processors ours need.
+            words.zero_()
+        else:
+            flat.zero_()
+        for pieces in in_pieces(boxes):
+            inputs = [0, *pieces.inputs(), vertices, triangles, int(drawing.cull_backfaces), band.start, words]
+            if len(pieces.boxes):
+                start(COVER[dtype], len(pieces.boxes), inputs, device)
+        results = scalars(face_index), scalars(depth), vectors(barycentric)
+        run = pixel_runs(columns, device)
+        start(UNPACK[dtype], len(flat) // run, [0, run, words, vertices, triangles, band.start, *results], device)
+    finally:
+        drawing.scratch.append(memory)

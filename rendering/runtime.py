@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -26,6 +28,9 @@ PRECISIONS = {torch.float32: wp.float32, torch.float64: wp.float64}
 """Warp's scalar for each of torch's that the kernels are compiled for."""
 
 
+_LOADING = threading.Lock()
+
+
 def _load_warp() -> None:
     """Load Warp once, without its greeting.
 
@@ -35,8 +40,12 @@ def _load_warp() -> None:
     wp.config.log_level = wp.LOG_WARNING
     if "MIEN_CACHE" in os.environ:
         wp.config.kernel_cache_dir = os.path.join(os.environ["MIEN_CACHE"], "warp")  # noqa: PTH118 (Warp wants text)
-    sys.stderr.flush()
-    keep = os.dup(2)
+    try:
+        sys.stderr.flush()
+        keep = os.dup(2)
+    except (AttributeError, OSError):  # no standard error to keep
+        wp.init()
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -79,6 +88,8 @@ def scalars(tensor: Tensor) -> wp.array:
 
 
 def _as_warp(tensor: Tensor, shape: Sequence[int], dtype: Any) -> wp.array:
+    if any(stride * tensor.element_size() >= 2**31 for stride in tensor.stride()[:-1]):
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} has 2 GiB or more a view: pass smaller pictures")
     if tensor.numel() == 0:  # whose strides Warp would not accept
         return wp.empty(tuple(shape), dtype=dtype, device=str(tensor.device))
     return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False)
@@ -106,6 +117,8 @@ def launch(
 
     Fewer items than are `worth` it do not get a thread of their own.
     """
+    if items >= 2**31:
+        raise ValueError(f"{items} pixels or triangles in one call, of at most 2^31 - 1: pass fewer views at a time")
     shares = [(0, items)]
     if device.type == "cpu":
         # A few shares more than threads even out what they hold: the triangles of a face come in order.
@@ -116,17 +129,34 @@ def launch(
     launch_tasks(kernel, [(last - first, [first, *inputs]) for first, last in shares], device)
 
 
+def load(kernel: Any, device: torch.device) -> None:
+    """Compile and load a kernel's module, once for all threads."""
+    with _LOADING:
+        kernel.module.load(str(device), block_dim=1 if device.type == "cpu" else None)
+
+
 def launch_tasks(kernel: Any, tasks: Sequence[tuple[int, Sequence[Any]]], device: torch.device) -> None:
     """Run a kernel for tasks of (items, arguments), side by side on the CPU; the caller has split the memory."""
-    kernel.module.load(str(device))
+    load(kernel, device)
     side_by_side([partial(start, kernel, items, arguments, device) for items, arguments in tasks if items], device)
+
+
+@contextmanager
+def torch_stream(device: torch.device) -> Iterator[None]:
+    """Warp works in torch's current stream here; on the CPU there is none."""
+    if device.type == "cpu":
+        yield
+        return
+    with torch.cuda.device(device), wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device))):
+        yield
 
 
 def start(kernel: Any, items: int, arguments: Sequence[Any], device: torch.device) -> None:
     """Launch a kernel in this thread, or in torch's CUDA stream."""
     if device.type == "cuda":
-        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
-        wp.launch(kernel, dim=items, inputs=list(arguments), stream=stream)
+        with torch.cuda.device(device):
+            stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+            wp.launch(kernel, dim=items, inputs=list(arguments), stream=stream)
     else:
         wp.launch(kernel, dim=items, inputs=list(arguments), device="cpu")
 
@@ -152,8 +182,10 @@ def side_by_side(tasks: Sequence[Callable[[], None]], device: torch.device) -> N
     try:
         work()
     finally:
-        wait(futures)
-    for future in futures:
+        # Who has not begun is not needed any more, and may stand behind another caller's work.
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+    for future in begun:
         future.result()
 
 

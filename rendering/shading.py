@@ -83,7 +83,9 @@ def specular_reflection(
     """
     half = _unit(to_camera + to_light)
     cosine = (normals * half).sum(-1)
-    alpha_squared = torch.as_tensor(roughness, dtype=cosine.dtype, device=cosine.device) ** 4
+    # Filled where it is needed: a number copied there would stop a CUDA stream.
+    rough = roughness if isinstance(roughness, Tensor) else torch.full_like(cosine, roughness)
+    alpha_squared = rough**4
     lobe = ggx_distribution(cosine.clip(0, 1) ** 2, alpha_squared)
     facing = (normals * to_light).sum(-1).clip(0, 1) * (cosine > 0)
     return lobe * fresnel_visibility((half * to_light).sum(-1), fresnel) * facing

@@ -30,21 +30,29 @@ _KNOWN = WeakTensorKeyDictionary()
 def topology(faces: Int[Tensor, "f 3"], vertex_count: int) -> Topology:
     """The neighbourhoods of these triangles, worked out once for a tensor that is passed again unchanged.
 
-    Sorting alone, with shapes known beforehand: nothing stops a CUDA stream.
+    Sorting alone, with shapes known beforehand: nothing stops a CUDA stream. Changes are seen that torch counts; who
+    writes into the memory of `faces` past torch (from NumPy) passes a new tensor.
     """
-    state = (0 if faces.is_inference() else faces._version, vertex_count)
+    capturing = faces.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    if faces.is_inference():  # which does not count its changes
+        return _work_out(faces, vertex_count)
+    state = faces._version, faces.data_ptr(), faces.shape, faces.dtype, faces.device, vertex_count
     known = _KNOWN.get(faces)
-    if known is None or known[0] != state:
-        known = _KNOWN[faces] = (state, _work_out(faces.detach(), vertex_count))
-    return known[1]
+    if known is not None and known[0] == state:
+        return known[1]
+    found = _work_out(faces.detach(), vertex_count)
+    if not capturing:  # what a graph works out is there only while it is replayed
+        _KNOWN[faces] = state, found
+    return found
 
 
 def _work_out(faces: Int[Tensor, "f 3"], vertex_count: int) -> Topology:
+    faces = faces.long()
     ordered, corners = torch.sort(faces.reshape(-1), stable=True)
     bounds = torch.arange(vertex_count + 1, device=faces.device, dtype=ordered.dtype)
     return Topology(
         faces=faces.to(torch.int32).contiguous(),
-        across=_across(faces.long()),
+        across=_across(faces),
         corners=corners.to(torch.int32),
         first_corner=torch.searchsorted(ordered, bounds).to(torch.int32),
     )
@@ -55,6 +63,9 @@ def _across(faces: Int[Tensor, "f 3"]) -> Int32[Tensor, "f 3"]:
         return faces.to(torch.int32)
     ends = torch.stack([faces, faces.roll(-1, 1)], -1).reshape(-1, 2)
     names = ends.amin(1) * (2**31) + ends.amax(1)
+    # A triangle with a repeated vertex has no area to share: its edges get names that no other has.
+    flat = (ends[:, 0] == ends[:, 1]).reshape(-1, 3).any(1, keepdim=True).expand(-1, 3).reshape(-1)
+    names = torch.where(flat, -1 - torch.arange(len(names), device=faces.device), names)
     ordered, place = torch.sort(names, stable=True)
     # Runs of equal names are the triangles of one edge; a run of two makes them neighbours.
     same = ordered[1:] == ordered[:-1]

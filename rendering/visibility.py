@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rendering.fragments import Fragments
 from rendering.kernels.rays import first_hit
-from rendering.runtime import launch, scalars, vectors
+from rendering.rasterize import require_indices
+from rendering.runtime import launch, scalars, torch_stream, vectors
 
 FARTHEST = 1e30
 """Where a ray ends."""
@@ -39,7 +40,9 @@ def surface_at(fragments: Fragments, points_px: Float[Tensor, "*b n 2"]) -> Hits
     rows, columns = fragments.face_index.shape[-2:]
     column, row = points_px.detach().floor().unbind(-1)
     inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
-    place = torch.where(inside, row * columns + column, torch.zeros_like(row)).long()
+    # As integers, because single precision does not count the pixels of a large picture.
+    row, column = (torch.where(inside, x, torch.zeros_like(x)).long() for x in (row, column))
+    place = row * columns + column
     if rows * columns == 0:
         raise ValueError(f"points can be looked up in a picture with pixels, not in one of {rows} x {columns}")
     face_index = fragments.face_index.flatten(-2).gather(-1, place)
@@ -82,7 +85,8 @@ def ray_mesh(
 ) -> Hits:
     """The first triangle along each ray, from either side, in single precision; depth in lengths of the direction.
 
-    For rays of no common camera; for a camera's pixels `rasterize` is faster. Not differentiable: interpolate the
+    For rays of no common camera; for a camera's pixels `rasterize` is faster. Builds a tree, and on CUDA waits for the
+    answer. Not differentiable: interpolate the
     vertices by the barycentrics to have the points move with them.
     """
     places = {origins.device, directions.device, vertices.device, faces.device}
@@ -96,11 +100,16 @@ def ray_mesh(
         barycentric=torch.zeros(len(starts), 3, device=device),
     )
     if len(faces):
+        if device.type == "cpu":
+            require_indices(faces, len(vertices))
         corners = vertices.detach().to(torch.float32).contiguous()
-        mesh = wp.Mesh(
-            points=wp.from_torch(corners, dtype=wp.vec3),
-            indices=scalars(faces.to(torch.int32).contiguous().reshape(-1)),
-        )
-        results = scalars(hits.face_index), scalars(hits.depth), vectors(hits.barycentric)
-        launch(first_hit, len(starts), [mesh.id, vectors(starts), vectors(ways), FARTHEST, *results], device)
+        with torch_stream(device):  # the tree is built in it, before the rays and after what they are made of
+            mesh = wp.Mesh(
+                points=wp.from_torch(corners, dtype=wp.vec3),
+                indices=scalars(faces.to(torch.int32).contiguous().reshape(-1)),
+            )
+            results = scalars(hits.face_index), scalars(hits.depth), vectors(hits.barycentric)
+            launch(first_hit, len(starts), [mesh.id, vectors(starts), vectors(ways), FARTHEST, *results], device)
+            if device.type == "cuda":  # the tree is gone after this
+                torch.cuda.current_stream(device).synchronize()
     return Hits(hits.face_index.reshape(shape), hits.depth.reshape(shape), hits.barycentric.reshape(*shape, 3))

@@ -19,6 +19,9 @@ LONGEST_WALK = wp.constant(64)
 @no_type_check
 def facing(vertices: Any, faces: wp.array2d(dtype=wp.int32), view: int, face: int) -> int:
     """Sign of a triangle's area on the screen; 0 for one without area, not finite, or with a corner too near."""
+    for k in range(3):
+        if faces[face, k] < 0 or faces[face, k] >= vertices.shape[1]:
+            return 0
     a = vertices[view, faces[face, 0]]
     b = vertices[view, faces[face, 1]]
     c = vertices[view, faces[face, 2]]

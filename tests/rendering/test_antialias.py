@@ -191,6 +191,10 @@ def test_refuses_what_does_not_belong_together():
     image = torch.rand(*scene.size_hw, 3)
     with pytest.raises(ValueError, match="float32"):
         antialias(image, fragments, scene.vertices_screen, scene.faces)
+    with pytest.raises(ValueError, match="the image is"):
+        antialias(image.double().transpose(0, 1), fragments, scene.vertices_screen, scene.faces)
+    with pytest.raises(ValueError, match="that were rasterized"):
+        antialias(image.double(), fragments, scene.vertices_screen, scene.faces[:7])
     with pytest.raises(ValueError, match="one device"):
         antialias(image.double(), fragments, scene.vertices_screen, scene.faces.to("meta"))
 

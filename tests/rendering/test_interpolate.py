@@ -129,6 +129,8 @@ def test_refuses_what_does_not_belong_together():
         interpolate(fragments, scene.faces, values.float())
     with pytest.raises(ValueError, match="80 that were rasterized"):
         interpolate(fragments, scene.faces[:10], values)
+    with pytest.raises(ValueError, match="there are 10 vertices"):
+        interpolate(fragments, scene.faces, values[:10])
     with pytest.raises(ValueError, match="batch axes"):
         interpolate(fragments, scene.faces, values[None])
     with pytest.raises(ValueError, match="one device"):

@@ -45,6 +45,19 @@ def test_remembered_until_the_faces_change():
     assert topology(faces, 42).faces[0].tolist() == faces[0].tolist()
 
 
+def test_other_memory_behind_the_same_tensor():
+    faces = icosphere(1).faces.clone()
+    topology(faces, 42)
+    faces.data = faces.flip(0)[:20].clone()
+    assert topology(faces, 42).faces.tolist() == faces.tolist()
+
+
+def test_a_face_with_a_repeated_vertex_parts_no_others():
+    found = topology(torch.tensor([[0, 1, 2], [2, 1, 3], [1, 1, 2]], dtype=torch.int8), 128)
+    assert found.across.tolist() == [[-1, 1, -1], [0, -1, -1], [-1, -1, -1]]
+    assert found.first_corner.tolist()[-1] == 9 and (found.first_corner.diff() >= 0).all()
+
+
 def test_no_faces():
     found = topology(torch.zeros(0, 3, dtype=torch.int64), 4)
     assert found.across.shape == (0, 3) and found.first_corner.tolist() == [0] * 5

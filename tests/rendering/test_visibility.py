@@ -66,6 +66,13 @@ def test_surface_under_points(device):
     assert torch.equal(hits.barycentric[0], found.barycentric[16, 18])
 
 
+def test_last_pixel_of_a_large_picture():
+    corners = torch.tensor([[-10.0, -10, 1], [20000, -10, 1], [-10, 20000, 1]])
+    found = rasterize(corners, torch.tensor([[0, 1, 2]]), (4200, 5000))
+    hits = surface_at(found, torch.tensor([[4999.5, 4199.5], [4998.5, 4199.5]]))
+    assert torch.equal(hits.barycentric, found.barycentric[4199, [4999, 4998]])
+
+
 def test_points_that_the_camera_sees(device):
     scene = icosphere(3, (96, 96))
     vertices, faces = scene.vertices_screen.to(device), scene.faces.to(device)
