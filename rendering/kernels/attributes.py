@@ -6,7 +6,7 @@ from typing import Any, no_type_check
 
 import warp as wp
 
-from rendering.kernels.visibility import Box, clear_corners, homogeneous, on_screen, owner_of, space_weights
+from rendering.kernels.visibility import Box, clear_corners, owner_of, send_back, space_weights
 from rendering.runtime import for_each_precision
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
@@ -209,18 +209,7 @@ def pull_back_slopes(
                 line_a += type(a)(up_e[0] * x + up_n_x[0], up_e[0] * y + up_n_y[0], up_e[0])
                 line_b += type(a)(up_e[1] * x + up_n_x[1], up_e[1] * y + up_n_y[1], up_e[1])
                 line_c += type(a)(up_e[2] * x + up_n_x[2], up_e[2] * y + up_n_y[2], up_e[2])
-    origin_x = type(a[0])(box[1])
-    origin_y = type(a[0])(box[0])
-    at_a = homogeneous(a, origin_x, origin_y)
-    at_b = homogeneous(b, origin_x, origin_y)
-    at_c = homogeneous(c, origin_x, origin_y)
-    zero = type(a[0])(0.0)
-    up_a = wp.cross(line_b, at_c) + wp.cross(at_b, line_c)
-    up_b_corner = wp.cross(line_c, at_a) + wp.cross(at_c, line_a)
-    up_c = wp.cross(line_a, at_b) + wp.cross(at_a, line_b)
-    corners[item, 0] = on_screen(a, up_a, zero, origin_x, origin_y)
-    corners[item, 1] = on_screen(b, up_b_corner, zero, origin_x, origin_y)
-    corners[item, 2] = on_screen(c, up_c, zero, origin_x, origin_y)
+    send_back(corners, item, a, b, c, line_a, line_b, line_c, type(a)(), box)
 
 
 BLEND_CORNERS = for_each_precision(blend_corners, vectors=("barycentric",))

@@ -297,6 +297,34 @@ def clear_corners(corners: wp.array2d(dtype=Any), item: int) -> None:
         corners[item, k] = corners.dtype()
 
 
+@wp.func
+@no_type_check
+def send_back(
+    corners: wp.array2d(dtype=Any),
+    item: int,
+    a: Any,
+    b: Any,
+    c: Any,
+    line_a: Any,
+    line_b: Any,
+    line_c: Any,
+    from_depth: Any,
+    box: Box,
+) -> None:
+    """Take the gradients of B x C, C x A and A x B back to the corners; `from_depth` is what depths get besides."""
+    origin_x = type(a[0])(box[1])
+    origin_y = type(a[0])(box[0])
+    at_a = homogeneous(a, origin_x, origin_y)
+    at_b = homogeneous(b, origin_x, origin_y)
+    at_c = homogeneous(c, origin_x, origin_y)
+    up_a = wp.cross(line_b, at_c) + wp.cross(at_b, line_c)
+    up_b = wp.cross(line_c, at_a) + wp.cross(at_c, line_a)
+    up_c = wp.cross(line_a, at_b) + wp.cross(at_a, line_b)
+    corners[item, 0] = on_screen(a, up_a, from_depth[0], origin_x, origin_y)
+    corners[item, 1] = on_screen(b, up_b, from_depth[1], origin_x, origin_y)
+    corners[item, 2] = on_screen(c, up_c, from_depth[2], origin_x, origin_y)
+
+
 @wp.kernel
 @no_type_check
 def pull_back(
@@ -353,17 +381,7 @@ def pull_back(
     if seen == 0:
         clear_corners(corners, item)
         return
-    origin_x = type(a[0])(box[1])
-    origin_y = type(a[0])(box[0])
-    at_a = homogeneous(a, origin_x, origin_y)
-    at_b = homogeneous(b, origin_x, origin_y)
-    at_c = homogeneous(c, origin_x, origin_y)
-    up_a = wp.cross(line_b, at_c) + wp.cross(at_b, line_c)
-    up_b = wp.cross(line_c, at_a) + wp.cross(at_c, line_a)
-    up_c = wp.cross(line_a, at_b) + wp.cross(at_a, line_b)
-    corners[item, 0] = on_screen(a, up_a, from_depth[0], origin_x, origin_y)
-    corners[item, 1] = on_screen(b, up_b, from_depth[1], origin_x, origin_y)
-    corners[item, 2] = on_screen(c, up_c, from_depth[2], origin_x, origin_y)
+    send_back(corners, item, a, b, c, line_a, line_b, line_c, from_depth, box)
 
 
 BOUND = for_each_precision(bound, vectors=("vertices",))
