@@ -7,11 +7,19 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt16
 
 from geometry.transforms import RigidTransform
 
-CameraKind = Literal["rgb", "depth", "light_field"]
+CameraKind = Literal["rgb", "depth", "infrared", "light_field"]
+"""Colour; distance; the active brightness that a depth sensor sees; raw lenslet pictures."""
+
+UNCALIBRATED = "uncalibrated"
+"""`calibration_source` of a camera whose K is a guess from its picture's size and whose pose is unknown."""
+
+GUESSED_FOCAL = 1.2
+"""Focal length of an uncalibrated camera in picture widths: a horizontal view of 45 degrees."""
+
 DISTORTION_SIZES = (0, 5, 8, 14)
 
 
@@ -43,6 +51,14 @@ class Camera:
     """Where K and the pose come from."""
     reprojection_px: float | None = None
     """Root-mean-square reprojection error of the calibration, if it says."""
+    depth_scale: float = 1.0
+    """Measured correction: metres = counts * depth_unit_m * depth_scale + depth_offset_m where counts > 0."""
+    depth_offset_m: float = 0.0
+    """Measured correction, see `depth_scale`."""
+    depth_consistency_m: float | None = None
+    """Median distance to what the other depth cameras measured at the same places, if it was checked."""
+    colour_matrix: Float[np.ndarray, "3 4"] | None = None
+    """Linear RGB of this camera, 1 appended, to that of the rig's reference camera; None: not matched."""
 
     def __post_init__(self) -> None:
         if self.distortion.size not in DISTORTION_SIZES:
@@ -53,6 +69,22 @@ class Camera:
             raise ValueError(f"camera {self.id}: focal lengths must be positive, not {self.K[0, 0]}, {self.K[1, 1]}")
         if self.kind == "depth" and not (self.depth_unit_m and self.depth_unit_m > 0):
             raise ValueError(f"camera {self.id}: a depth stream must state its unit in metres")
+        if not self.depth_scale > 0:
+            raise ValueError(f"camera {self.id}: the depth scale must be positive, not {self.depth_scale}")
+
+    @classmethod
+    def uncalibrated(cls, id: str, module: str, kind: CameraKind, image_size_hw: tuple[int, int]) -> Camera:
+        """A camera of which only the picture's size is known, at the origin; depth is taken to be in millimetres."""
+        focal_px = GUESSED_FOCAL * image_size_hw[1]
+        K = np.array([[focal_px, 0, image_size_hw[1] / 2], [0, focal_px, image_size_hw[0] / 2], [0, 0, 1.0]])
+        unit_m = 1e-3 if kind == "depth" else None
+        here = RigidTransform(np.diag([1.0, -1.0, -1.0]), np.zeros(3))
+        return cls(id, module, kind, image_size_hw, K, np.zeros(0), here, 0.0, unit_m, calibration_source=UNCALIBRATED)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether K and the pose come from somewhere."""
+        return self.calibration_source != UNCALIBRATED
 
     @property
     def centre_world(self) -> Float[np.ndarray, "3"]:
@@ -96,6 +128,15 @@ class Camera:
         normalised = self.pixel_grid_normalised()
         points_camera = np.concatenate([normalised, np.ones_like(normalised[..., :1])], -1) * depth_m[..., None]
         return self.world_from_camera @ points_camera, depth_m > 0
+
+    def depth_m(self, counts: UInt16[np.ndarray, "*hw"]) -> Float[np.ndarray, "*hw"]:
+        """Metres along z of a depth camera's counts, float32, with the measured correction; 0: no measurement."""
+        if self.depth_unit_m is None:
+            raise ValueError(f"camera {self.id} of kind {self.kind} measures no depth")
+        metres = counts.astype(np.float32) * np.float32(self.depth_unit_m * self.depth_scale)
+        if self.depth_offset_m:
+            metres = np.where(counts > 0, metres + np.float32(self.depth_offset_m), np.float32(0)).clip(0)
+        return metres
 
     def opencv_K(self) -> Float[np.ndarray, "3 3"]:
         """K as OpenCV's functions want it: pixel centres at integers."""

@@ -17,7 +17,7 @@ from storage.documents import LARGEST_DOCUMENT_BYTES, parse, plain, to_bytes
 from storage.places import LocalPlace
 
 RIG_FORMAT = "mien rig"
-RIG_VERSION = 1
+RIG_VERSION = 2
 """Raised with every change that older code cannot read."""
 
 LENS_MODELS = {0: "pinhole", 5: "opencv5", 8: "opencv8", 14: "opencv14"}
@@ -51,6 +51,10 @@ def camera_to_json(camera: Camera) -> dict[str, Any]:
         "serial": camera.serial,
         "calibration_source": camera.calibration_source,
         "reprojection_px": None if camera.reprojection_px is None else float(camera.reprojection_px),
+        "depth_scale": float(camera.depth_scale),
+        "depth_offset_m": float(camera.depth_offset_m),
+        "depth_consistency_m": None if camera.depth_consistency_m is None else float(camera.depth_consistency_m),
+        "colour_matrix": None if camera.colour_matrix is None else np.asarray(camera.colour_matrix, np.float64),
     }
     return plain(values)
 
@@ -116,10 +120,14 @@ def _camera_from_json(values: Any, name: str) -> Camera:
             distortion=distortion,
             world_from_camera=RigidTransform.from_matrix(pose),
             rate_hz=_number(values["rate_hz"]),
-            depth_unit_m=None if values["depth_unit_m"] is None else _number(values["depth_unit_m"]),
+            depth_unit_m=_optional_number(values["depth_unit_m"]),
             serial=_text(values["serial"]),
             calibration_source=_text(values["calibration_source"]),
-            reprojection_px=None if values["reprojection_px"] is None else _number(values["reprojection_px"]),
+            reprojection_px=_optional_number(values["reprojection_px"]),
+            depth_scale=_number(values["depth_scale"]),
+            depth_offset_m=float(_matrix([values["depth_offset_m"]], (1,))[0]),
+            depth_consistency_m=_optional_number(values["depth_consistency_m"]),
+            colour_matrix=None if values["colour_matrix"] is None else _matrix(values["colour_matrix"], (3, 4)),
         )
     except KeyError as error:
         raise InputError(f"every value of a camera in {name}", f"no {error}", "complete the rig file") from error
@@ -137,6 +145,10 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value) or value < 0:
         raise TypeError(f"{value!r} is not a number of zero or more")
     return float(value)
+
+
+def _optional_number(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _size(value: Any) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from storage.array_spec import ArraySpec, rows_per_chunk
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change that older code cannot read."""
 
 FRAMES_PER_SHARD = 16
@@ -107,6 +107,17 @@ SCHEMA: Mapping[str, ArrayRule] = MappingProxyType(
         "audio_ns": ArrayRule(
             "audio/{id}/clock_ns", ("anchor", "sample_and_ns"), "int64", "1",
             "pairs of a sample's number and its device time in ns", required=False,
+        ),
+        "imu": ArrayRule(
+            "imu/{id}/samples", ("sample", "channel"), "float32", "m/s^2, rad/s, degC",
+            "acceleration x y z, angular rate x y z, temperature", required=False,
+        ),
+        "imu_ns": ArrayRule(
+            "imu/{id}/time_ns", ("sample",), "int64", "ns", "device time of each sample", required=False
+        ),
+        "infrared_frames": ArrayRule(
+            "streams/{camera}/frames", ("frame", "y", "x"), "uint16", "1", "active brightness of a depth sensor", True,
+            False,
         ),
         "light_field_raw": ArrayRule(
             "light_field/{id}", ("frame", "y", "x"), "uint16", "1", "raw lenslet pictures", True, False

@@ -83,7 +83,7 @@ class Stream:
         if self.camera.depth_unit_m is None:
             got = f"{self.camera.id}, which is {self.camera.kind}"
             raise InputError("a depth camera", got, "choose a camera of kind depth")
-        return self.frame(t).astype(np.float32) * np.float32(self.camera.depth_unit_m)
+        return self.camera.depth_m(self.frame(t))
 
     @cached_property
     def frames(self) -> StoredArray:

@@ -41,6 +41,12 @@ class TakeHeader:
     """Commit of that code."""
     device_model: str = ""
     """What recorded it, if the recording says."""
+    slate: str = ""
+    """Name of the scene, as on the clapperboard."""
+    take_number: str = ""
+    """Which attempt at it."""
+    notes: str = ""
+    """What the operator wants to be remembered."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class StreamPlan:
     """Whether each frame names its trigger."""
     has_timecode: bool = False
     """Whether frames carry SMPTE timecode."""
+    codec: str = "blosc"
+    """Name in `storage.codecs.CODECS` of how its frames are compressed."""
 
     def __post_init__(self) -> None:
         if self.frame_count < 0:
@@ -126,7 +134,8 @@ def _text(value: Any) -> str:
 
 def _stream_plan(values: Mapping[str, Any]) -> StreamPlan:
     plan = StreamPlan(**values)
-    wrong = [name for name, value in values.items() if type(value) is not (int if name == "frame_count" else bool)]
+    types = {"frame_count": int, "codec": str}
+    wrong = [name for name, value in values.items() if type(value) is not types.get(name, bool)]
     if wrong:
         raise TypeError(f"{', '.join(wrong)} of the wrong type")
     return plan

@@ -228,7 +228,7 @@ def test_a_take_of_another_schema_version_is_refused(source: Path, tmp_path: Pat
     document["attributes"]["schema_version"] = 99
     (path / "zarr.json").write_text(json.dumps(document))
     message = _refusal(source, path)
-    assert "schema version 1; got version 99" in message and "--overwrite" in message
+    assert "schema version 2; got version 99" in message and "--overwrite" in message
     ingest(source, path, CONFIG, overwrite=True)
     assert verify_take(path) == []
 

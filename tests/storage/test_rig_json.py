@@ -91,7 +91,7 @@ def test_a_depth_camera_states_its_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 2}, {"format": "x"}, {"cameras": []}, {"cameras": {}}, {"cameras": [3]}]
+    "change", [{"version": 99}, {"format": "x"}, {"cameras": []}, {"cameras": {}}, {"cameras": [3]}]
 )
 def test_another_document_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError):

@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from geometry.errors import InputError
+from storage.schema import SCHEMA_VERSION
 from storage.take import Take
 from tests.storage.synthetic_take import FRAME_COUNT, HEADER, pixels, synchrony, synthetic_rig, tree, write_take
 
@@ -87,7 +88,7 @@ def test_plain_zarr_reads_the_take(address: str) -> None:
     named = {name: array.metadata.dimension_names for name, array in arrays.items()}  # pyright: ignore[reportAttributeAccessIssue]
     assert all(None not in (names or [None]) for names in named.values())
     assert named["streams/colour/frames"] == ("frame", "y", "x", "rgb")
-    assert group.attrs["subject_id"] == "subject-1" and group.attrs["schema_version"] == 1
+    assert group.attrs["subject_id"] == "subject-1" and group.attrs["schema_version"] == SCHEMA_VERSION
     assert arrays["sync/index"].attrs["labels"] == {"camera": ["colour", "depth"]}
 
 
@@ -136,7 +137,7 @@ def _edit_root(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "schema version 1"),
+        ({"schema_version": 99}, f"schema version {SCHEMA_VERSION}"),
         ({"state": "ingesting"}, "mien ingest /recordings/1"),
         ({"state": "clearing"}, "mien ingest /recordings/1"),
         ({"state": "fine"}, "state 'fine'"),
