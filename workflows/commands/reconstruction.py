@@ -1,0 +1,142 @@
+"""From a take to results and files: fuse, fit, export, report, run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+
+from geometry.errors import InputError
+from workflows.answers import answer, print_json
+from workflows.commands.arguments import JsonFlag, OptionalPath, Out, Source, TakePath
+
+
+def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonFlag = False) -> int:
+    """Fuse each frame set's depth into a surface.
+
+    Args:
+        take: the take.
+        every: fuse every n-th frame set.
+        overwrite: replace surfaces made otherwise.
+    """
+    from recon.surface import ReconConfig
+    from storage.take import Take
+    from workflows.progress import step
+    from workflows.surfaces import fuse_take
+
+    with step("fuse") as progress:
+        frames = fuse_take(Take.open(take), ReconConfig(), progress, every, overwrite)
+    return answer({"surfaces": len(frames)}, as_json)
+
+
+def fit(take: TakePath, overwrite: bool = False, as_json: JsonFlag = False) -> int:
+    """Fit identity, ARKit curves and pose of every frame, and gather the head's texture.
+
+    Args:
+        take: the take.
+        overwrite: replace a fit made otherwise.
+    """
+    from storage.take import Take
+    from workflows.heads import HeadConfig, find_landmarks, fit_heads
+    from workflows.progress import step
+
+    opened = Take.open(take)
+    with step("landmarks") as progress:
+        find_landmarks(opened, progress)
+    with step("fit") as progress:
+        head = fit_heads(opened, HeadConfig(), progress, overwrite)
+    return answer(dict(head.result.provenance.metrics), as_json)
+
+
+def export(
+    take: TakePath,
+    out: Out,
+    format: str = "glb",
+    frame: int = 0,
+    overwrite: bool = False,
+    as_json: JsonFlag = False,
+) -> int:
+    """Write the head as GLB or a fused surface as PLY.
+
+    Args:
+        take: the take.
+        out: the file.
+        format: glb or ply.
+        frame: which frame's surface, for ply.
+        overwrite: replace a file that mien did not write.
+    """
+    from storage.take import Take
+    from workflows.exporting import export_glb, export_ply
+    from workflows.outputs import write_output
+    from workflows.surfaces import run_name
+
+    opened = Take.open(take)
+    if format == "glb":
+        made_from = opened.results.read("fit").digest
+        fresh = write_output(out, made_from, lambda path: export_glb(opened, path), overwrite=overwrite)
+    elif format == "ply":
+        made_from = opened.results.read("surface", run_name(frame)).digest
+        fresh = write_output(out, made_from, lambda path: export_ply(opened, path, frame), overwrite=overwrite)
+    else:
+        raise InputError("--format glb or ply", repr(format), "choose one of these")
+    return answer({"file": str(out), "written": fresh}, as_json)
+
+
+def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag = False) -> int:
+    """One HTML page about a take, with pictures.
+
+    Args:
+        take: the take.
+        out: the HTML file.
+        overwrite: replace a file that mien did not write.
+    """
+    from capture.quality import check_take
+    from storage.take import Take
+    from workflows.outputs import write_output
+    from workflows.report import write_report
+
+    opened = Take.open(take)
+    quality = check_take(opened)
+    done = [
+        opened.results.read(step, run).digest for step in opened.results.steps() for run in opened.results.runs(step)
+    ]
+    made_from = " ".join([opened.digest, *done])
+    fresh = write_output(out, made_from, lambda path: write_report(opened, path, quality), overwrite=overwrite)
+    return answer({"file": str(out), "written": fresh}, as_json)
+
+
+def run(
+    source: Source,
+    out: Out,
+    reader: str = "auto",
+    rig: OptionalPath = None,
+    keep_going: Annotated[bool, tyro.conf.arg(name="continue")] = False,
+    overwrite: bool = False,
+    as_json: JsonFlag = False,
+) -> int:
+    """The main job: a recording in; a take, a head, a surface and a report out.
+
+    Args:
+        source: the recording: a folder, or an iPhone TrueDepth portrait.
+        out: folder for take.zarr, head.glb, surface.ply and report.html.
+        reader: which reader, or auto.
+        rig: a rig.json that replaces the recording's own calibration.
+        keep_going: go on after a failed check.
+        overwrite: replace what is in the way.
+    """
+    from capture.ingest import IngestConfig
+    from workflows.progress import say
+    from workflows.run import RunConfig
+    from workflows.run import run as run_job
+
+    outcome = run_job(source, out, RunConfig(IngestConfig(reader, rig), keep_going=keep_going, overwrite=overwrite))
+    if not outcome.files:
+        say(f"stopped after a failed check; the take is {outcome.take}. Use --continue to go on all the same.")
+        return 1
+    say("done:")
+    for path in (*outcome.files, outcome.take):
+        say(f"  {path}")
+    files = {path.name: str(path) for path in outcome.files}
+    if as_json:
+        print_json({"take": str(outcome.take), **files})
+    return 0
