@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.chunks import LARGEST_CHUNK_BYTES
+from storage.codecs import CODECS, LARGEST_CHUNK_BYTES, Codec, codec_named_in
 
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES += ("float16", "float32", "float64")
@@ -34,6 +34,8 @@ class ArraySpec:
     """Chunks in a shard file; 0: every chunk is a file."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names of the steps along an axis (expression curves, cameras), by axis."""
+    codec: str = "blosc"
+    """Name in `CODECS` of how chunks become bytes."""
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or len(set(self.axes)) != len(self.axes):
@@ -43,11 +45,20 @@ class ArraySpec:
             raise ValueError(f"shape {self.shape} in chunks of {self.rows_per_chunk} rows is not possible")
         if self.chunk_bytes > LARGEST_CHUNK_BYTES:
             raise ValueError(f"a chunk of {self.chunk_bytes} bytes is over the limit of {LARGEST_CHUNK_BYTES}")
+        if self.codec not in CODECS:
+            raise ValueError(f"no codec {self.codec!r}; known are {', '.join(CODECS)}")
+        if not self.bytes_codec.accepts(self.chunk_shape, self.numpy_dtype):
+            raise ValueError(f"codec {self.codec} does not take chunks of {self.dtype} {self.chunk_shape}")
         for axis, names in self.labels.items():
             if axis not in self.axes or len(names) != self.shape[self.axes.index(axis)]:
                 raise ValueError(
                     f"{len(names)} labels do not fit axis {axis} of {dict(zip(self.axes, self.shape, strict=True))}"
                 )
+
+    @property
+    def bytes_codec(self) -> Codec:
+        """What makes bytes of a chunk."""
+        return CODECS[self.codec]
 
     @property
     def numpy_dtype(self) -> np.dtype:
@@ -89,13 +100,7 @@ class ArraySpec:
 
     def to_metadata(self) -> dict[str, Any]:
         """The array's `zarr.json`, as the Zarr v3 specification defines it."""
-        little_endian = {"configuration": {"endian": "little"}} if self.numpy_dtype.itemsize > 1 else {}
-        blosc = {"typesize": self.numpy_dtype.itemsize, "cname": "zstd", "clevel": 1, "shuffle": "bitshuffle"}
-        codecs: list[dict[str, Any]] = [
-            {"name": "bytes", **little_endian},
-            {"name": "blosc", "configuration": blosc | {"blocksize": 0}},
-            {"name": "crc32c"},
-        ]
+        codecs = self.bytes_codec.metadata(self.numpy_dtype.itemsize)
         grid_shape = list(self.chunk_shape)
         if self.chunks_per_shard:
             index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -122,11 +127,14 @@ class ArraySpec:
         """The array that a `zarr.json` describes; ValueError unless `to_metadata` could have written it."""
         try:
             grid_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-            codec = metadata["codecs"][0]
-            chunk_shape = codec["configuration"]["chunk_shape"] if codec["name"] == "sharding_indexed" else grid_shape
+            codecs, chunk_shape, dtype = metadata["codecs"], grid_shape, str(metadata["data_type"])
+            if codecs[0]["name"] == "sharding_indexed":
+                shard = codecs[0]["configuration"]
+                codecs, chunk_shape = shard["codecs"], shard["chunk_shape"]
+            _require_known(dtype)
             spec = cls(
                 shape=tuple(_whole(length) for length in metadata["shape"]),
-                dtype=str(metadata["data_type"]),
+                dtype=dtype,
                 axes=tuple(str(axis) for axis in metadata["dimension_names"]),
                 unit=str(metadata["attributes"]["unit"]),
                 rows_per_chunk=_whole(chunk_shape[0]) if chunk_shape else 1,
@@ -134,6 +142,7 @@ class ArraySpec:
                 if chunk_shape is not grid_shape
                 else 0,
                 labels={str(axis): tuple(names) for axis, names in metadata["attributes"].get("labels", {}).items()},
+                codec=codec_named_in(codecs, np.dtype(dtype).itemsize),
             )
         except (KeyError, IndexError, TypeError, AttributeError, ZeroDivisionError) as error:
             raise ValueError(f"not the metadata of an array that mien wrote ({error!r})") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import EllipsisType
+from types import EllipsisType, MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,13 @@ class StoredArray:
     _indexes: dict[int, Int[np.ndarray, "chunk 2"]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, place: Place, folder: str) -> StoredArray:
-        """The array in a folder; InputError if there is none or its metadata is damaged."""
+    def open(cls, place: Place, folder: str, known: Mapping[str, Any] = MappingProxyType({})) -> StoredArray:
+        """The array in a folder; InputError if there is none or its metadata is damaged.
+
+        `known` metadata (by folder, as `consolidated_metadata` gives them) are not read again.
+        """
         key = f"{folder}/{GROUP_KEY}"
-        metadata = read_document(place, key)
+        metadata = known.get(folder) or read_document(place, key)
         if metadata is None:
             raise InputError("an array", f"no {place.address}/{key}", "run `mien check` and make the take anew")
         try:
@@ -131,7 +135,7 @@ class StoredArray:
                 if start < 0:
                     raise chunks.DamagedChunk("the shard does not hold it")
                 data = self.place.read(key, int(start), int(stop))
-            return chunks.decode_chunk(data, self.spec.chunk_shape, self.dtype)
+            return self.spec.bytes_codec.decode(data, self.spec.chunk_shape, self.dtype)
         except FileNotFoundError:
             raise self._damage(f"{key} is missing") from None
         except chunks.DamagedChunk as error:
@@ -164,10 +168,11 @@ def write_metadata(place: Place, folder: str, spec: ArraySpec) -> None:
 
 def encode_file(spec: ArraySpec, values: np.ndarray) -> bytes:
     """The bytes of one chunk or shard file from its rows; a last chunk is filled up with zeros."""
+    encode = spec.bytes_codec.encode
     if not spec.shape:
-        return chunks.encode_chunk(values)
+        return encode(values)
     size = spec.rows_per_chunk
-    encoded = [chunks.encode_chunk(_padded(values[row : row + size], size)) for row in range(0, len(values), size)]
+    encoded = [encode(_padded(values[row : row + size], size)) for row in range(0, len(values), size)]
     return chunks.join_shard(encoded, spec.chunks_per_shard) if spec.chunks_per_shard else encoded[0]
 
 

@@ -52,12 +52,14 @@ def plain(value: Any) -> Any:
 def digest(value: Any) -> str:
     """SHA-256 of a value's JSON form; equal for equal values whatever the order of their keys."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
     """The bytes of a JSON document, the same for the same document."""
-    return (json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # File names need not be UTF-8; Python has their odd bytes as surrogates, which `json` reads back this way.
+    return text.encode(errors="surrogatepass")
 
 
 def parse(data: bytes, name: str) -> dict[str, Any]:
@@ -73,15 +75,15 @@ def parse(data: bytes, name: str) -> dict[str, Any]:
 
 def read_document(place: Place, key: str) -> dict[str, Any] | None:
     """A JSON document of the take, None if there is none; InputError if it does not parse."""
-    size = place.size(key)
-    if size is None:
-        return None
-    if size > LARGEST_DOCUMENT_BYTES:
-        raise InputError("a metadata document", f"{size} bytes in {place.address}/{key}", "restore the file")
     try:
-        return parse(place.read(key), f"{place.address}/{key}")
+        # One byte too many tells a document from a file that is none, without asking for its size first.
+        data = place.read(key, 0, LARGEST_DOCUMENT_BYTES + 1)
     except FileNotFoundError:
         return None
+    if len(data) > LARGEST_DOCUMENT_BYTES:
+        got = f"over {LARGEST_DOCUMENT_BYTES} bytes in {place.address}/{key}"
+        raise InputError("a metadata document", got, "restore the file")
+    return parse(data, f"{place.address}/{key}")
 
 
 def write_group(place: Place, folder: str, attributes: Mapping[str, Any], durable: bool = False) -> None:

@@ -30,6 +30,9 @@ class FolderLock:
             pass
         self._descriptor = descriptor
 
+    def require_held(self) -> None:
+        """Nothing: the system keeps the lock as long as the process lives."""
+
     def close(self) -> None:
         """Let others in; nothing happens the second time."""
         if self._descriptor is not None:

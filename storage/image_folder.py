@@ -4,7 +4,12 @@ recording.json            format, version, subject, licence, and each stream's f
                           folder is not a whole recording
 rig.json                  the calibration
 <camera>/000000.jpg|png   pictures: 8-bit colour, or 16-bit depth counts
-<camera>/frames.csv       file, device_ns, host_ns, frame_counter: one line a frame, in order of arrival
+<camera>/frames.csv       file, device_ns and, where the recorder knows them, host_ns, frame_counter, trigger_id,
+                          timecode_ns: one line a frame, in order of arrival
+audio/<track>.wav         sound, if recording.json lists the track, as integer PCM
+audio/<track>.csv         sample, device_ns: when some of its samples were taken, on the clock of the track's camera
+
+Version 1 had no sound, and all of host_ns and frame_counter.
 """
 
 from __future__ import annotations
@@ -18,10 +23,24 @@ import numpy as np
 from jaxtyping import Int64
 
 from geometry.errors import InputError
+from storage.rig_json import require_name
 
-FORMAT, VERSION = "mien-image-folder", 1
+FORMAT, VERSION, VERSIONS = "mien-image-folder", 2, (1, 2)
 MARKER = "recording.json"
-COLUMNS = ("file", "device_ns", "host_ns", "frame_counter")
+REQUIRED_COLUMNS = ("file", "device_ns")
+OPTIONAL_COLUMNS = ("host_ns", "frame_counter", "trigger_id", "timecode_ns")
+AUDIO = "audio"
+"""Folder of the sound tracks."""
+
+
+@dataclass(frozen=True)
+class SoundCard:
+    """What `recording.json` says of a sound track."""
+
+    id: str
+    """Names its files in `audio/`."""
+    camera: str
+    """The camera whose device clock the anchors are on; empty for a recorder of its own."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,8 @@ class RecordingCard:
     """What the subject agreed to."""
     cameras: tuple[str, ...]
     """Streams of the recording, each a folder of that name; all of them are in rig.json."""
+    audio: tuple[SoundCard, ...] = ()
+    """Sound tracks."""
 
     def write(self, folder: Path) -> None:
         """Write the card, which makes the folder a whole recording."""
@@ -48,14 +69,23 @@ class RecordingCard:
         remedy = "record again, or name the folder that holds recording.json"
         try:
             card = json.loads(path.read_text())
-            if card["format"] != FORMAT or card["version"] != VERSION:
-                raise InputError(f"{FORMAT} version {VERSION}", f"{card['format']} version {card['version']}", remedy)
+            if card["format"] != FORMAT or card["version"] not in VERSIONS:
+                expected = f"{FORMAT} version {' or '.join(map(str, VERSIONS))}"
+                raise InputError(expected, f"{card['format']} version {card['version']}", remedy)
             cameras = tuple(str(camera) for camera in card["cameras"])
-            return cls(str(card["subject_id"]), str(card["licence"]), str(card["consent"]), cameras)
+            audio = tuple(_sound_card(entry, cameras) for entry in card.get("audio", ()))
+            return cls(str(card["subject_id"]), str(card["licence"]), str(card["consent"]), cameras, audio)
         except FileNotFoundError as error:
             raise InputError("a finished recording", f"{folder} without {MARKER}", remedy) from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"a recording's card in {path}", f"{type(error).__name__}: {error}", remedy) from error
+
+
+def _sound_card(entry: dict[str, str], cameras: tuple[str, ...]) -> SoundCard:
+    name, camera = require_name(str(entry["id"]), "a sound track"), str(entry["camera"])
+    if camera and camera not in cameras:
+        raise InputError(f"a camera of the recording for track {name}", camera, f"correct {MARKER}")
+    return SoundCard(name, camera)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +96,20 @@ class FrameTable:
     """File names in the camera's folder."""
     device_ns: Int64[np.ndarray, "t"]
     """The camera's own clock."""
-    host_ns: Int64[np.ndarray, "t"]
+    host_ns: Int64[np.ndarray, "t"] | None = None
     """Arrival at the host."""
-    frame_counter: Int64[np.ndarray, "t"]
+    frame_counter: Int64[np.ndarray, "t"] | None = None
     """The camera's count of triggers."""
+    trigger_id: Int64[np.ndarray, "t"] | None = None
+    """The number of the trigger that released each frame, the same for all cameras."""
+    timecode_ns: Int64[np.ndarray, "t"] | None = None
+    """SMPTE timecode of each frame, nanoseconds since midnight."""
 
     def write(self, folder: Path) -> None:
-        """Write `frames.csv` into a camera's folder."""
-        rows = zip(self.files, self.device_ns, self.host_ns, self.frame_counter, strict=True)
-        lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in rows)]
+        """Write `frames.csv` into a camera's folder, with the columns that there are."""
+        columns = {name: getattr(self, name) for name in OPTIONAL_COLUMNS if getattr(self, name) is not None}
+        rows = zip(self.files, self.device_ns, *columns.values(), strict=True)
+        lines = [",".join((*REQUIRED_COLUMNS, *columns)), *(",".join(map(str, row)) for row in rows)]
         write_whole(folder / "frames.csv", "\n".join(lines) + "\n")
 
     @classmethod
@@ -83,19 +118,40 @@ class FrameTable:
         path = folder / "frames.csv"
         try:
             with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                present = [name for name in OPTIONAL_COLUMNS if name in (reader.fieldnames or ())]
+                rows = list(reader)
             files = tuple(row["file"] for row in rows)
-            numbers = np.array([[int(row[name]) for name in COLUMNS[1:]] for row in rows], np.int64).reshape(-1, 3)
+            numbers = np.array([[int(row[name]) for name in ("device_ns", *present)] for row in rows], np.int64)
         except FileNotFoundError as error:
             raise InputError(f"the frame table {path}", "no such file", "copy the camera's whole folder") from error
         except (ValueError, KeyError, TypeError, csv.Error) as error:
-            expected = f"lines of {', '.join(COLUMNS)} in {path}"
+            expected = f"lines of {', '.join(REQUIRED_COLUMNS)} (and {', '.join(OPTIONAL_COLUMNS)}) in {path}"
             raise InputError(expected, f"{type(error).__name__}: {error}", "copy the table again") from error
         if not files:
             raise InputError(f"frames in {path}", "a table without lines", "record again or leave the camera out")
         if any(Path(name).name != name for name in files):
             raise InputError(f"plain file names in {path}", "a path", "keep each picture beside its table")
-        return cls(files, numbers[:, 0], numbers[:, 1], numbers[:, 2])
+        return cls(files, numbers[:, 0], **dict(zip(present, numbers[:, 1:].T.copy(), strict=True)))
+
+
+def write_anchors(path: Path, anchors: Int64[np.ndarray, "anchor 2"]) -> None:
+    """Write a sound track's table of anchors."""
+    write_whole(path, "\n".join(["sample,device_ns", *(f"{sample},{time}" for sample, time in anchors)]) + "\n")
+
+
+def read_anchors(path: Path) -> Int64[np.ndarray, "anchor 2"]:
+    """A sound track's anchors in order; InputError when the table is missing, empty or does not parse."""
+    try:
+        with path.open(newline="") as file:
+            rows = [(int(row["sample"]), int(row["device_ns"])) for row in csv.DictReader(file)]
+        anchors = np.array(rows, np.int64).reshape(-1, 2)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise InputError(f"lines of sample, device_ns in {path}", got, "copy the folder of sounds again") from error
+    if not len(anchors) or (np.diff(anchors, axis=0) <= 0).any():
+        raise InputError(f"samples and times that rise in {path}", "none or others", "copy the folder of sounds again")
+    return anchors
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

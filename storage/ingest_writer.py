@@ -7,33 +7,38 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from geometry.errors import InputError
 from geometry.rigs import Rig
-from storage import chunks
+from storage import chunks, shard_records, sources, tracks
 from storage.array_spec import ArraySpec
-from storage.arrays import read_shard_index, write_array, write_metadata
+from storage.arrays import write_array, write_metadata
+from storage.codecs import JpegCodec
+from storage.consolidation import consolidate
 from storage.documents import plain, read_group, write_group
 from storage.folder_lock import FolderLock
+from storage.place_lock import PlaceLock
 from storage.places import PARTIAL_SUFFIX, LocalPlace, Place, place_of
 from storage.rig_json import require_name, rig_to_json
 from storage.schema import SCHEMA
-from storage.take import QUALITY_MEASURES, FrameQuality, Sync, frames_spec, sync_fault, sync_index_spec
-from storage.take_header import SCHEMA_NAME, StreamPlan, TakeHeader, TakeRoot
+from storage.sources import SourceFile
+from storage.take import QUALITY_MEASURES, FrameQuality, Sync, frames_folder, frames_spec, sync_fault, sync_index_spec
+from storage.take_header import OPTIONAL_PARTS, SCHEMA_NAME, StreamPlan, TakeHeader, TakeRoot
 
-__all__ = ["StreamPlan", "TakeWriter"]
+__all__ = ["SourceFile", "StreamPlan", "TakeWriter"]
 
 
 @dataclass(frozen=True, eq=False)
 class TakeWriter:
     """One ingest. Different shards may be written from different threads and processes (it pickles) at once.
 
-    `begin` it, write every pending shard, every stream's clock and the sync, then `finish`.
+    `begin` it, write every pending shard and its record, every stream's clock and the sync, and where there are any
+    sound, inertial sensors and the list of sources; then `finish`.
     """
 
     place: Place
@@ -42,8 +47,8 @@ class TakeWriter:
     """What it will be."""
     rig: Rig
     """Its cameras."""
-    _lock: FolderLock | None = None
-    """Keeps other ingests out of a local take until `close`."""
+    _lock: FolderLock | PlaceLock | None = None
+    """Keeps other ingests out until `close`; None in a pickled writer."""
 
     @classmethod
     def begin(
@@ -69,14 +74,17 @@ class TakeWriter:
         place = place_of(path)
         root = TakeRoot(header, {name: streams[name] for name in rig.ids}, plain(config), "ingesting")
         rig_document = plain(rig_to_json(rig))
-        if _existing(place, root, rig_document, overwrite) == "finished":
+        is_finished = _existing(place, root, rig_document, overwrite) == "finished"
+        if is_finished and shard_records.FOLDER not in place.children(""):
             return None
-        lock = FolderLock(place.root / "log") if isinstance(place, LocalPlace) else None
+        lock = FolderLock(place.root / "log") if isinstance(place, LocalPlace) else PlaceLock(place)
         writer = cls(place, root, rig, lock)
         try:
             # Again under the lock: another ingest may have ended meanwhile.
             found = _existing(place, root, rig_document, overwrite)
             if found == "finished":
+                # Its writer was killed between the last write and tidying up.
+                place.remove(shard_records.FOLDER)
                 writer.close()
                 return None
             if found == "resumable" and _rig_document(place) == rig_document:
@@ -100,35 +108,52 @@ class TakeWriter:
         write_group(self.place, "sync", {})
         write_group(self.place, "results", {})
         write_group(self.place, "streams", {})
+        if any(camera.kind == "light_field" for camera in self.rig.cameras):
+            write_group(self.place, "light_field", {})
         for camera in self.rig.cameras:
             write_group(self.place, f"streams/{camera.id}", {})
-            write_metadata(self.place, f"streams/{camera.id}/frames", self._frames(camera.id))
+            write_metadata(self.place, frames_folder(camera), self._frames(camera.id))
         self.root.write(self.place)
         self.log("started")
 
-    def pending_shards(self, camera_id: str) -> list[range]:
-        """The frames of each shard that is not whole on disk yet, in order."""
+    def all_shards(self, camera_id: str) -> list[range]:
+        """The frames of each shard of a camera, in order."""
         spec = self._frames(camera_id)
-        numbers = (number for number in range(spec.file_count) if not self._is_whole(camera_id, spec, number))
-        return [spec.rows_of_file(number) for number in numbers]
+        return [spec.rows_of_file(number) for number in range(spec.file_count)]
 
-    def write_shard(self, camera_id: str, frames: range, images: Iterable[np.ndarray]) -> None:
+    def pending_shards(self, camera_id: str) -> list[range]:
+        """The frames of each shard that is not whole on disk yet, or has no record, in order."""
+        done = self._whole_shards(camera_id) & set(self.read_progress(camera_id))
+        return [frames for number, frames in enumerate(self.all_shards(camera_id)) if number not in done]
+
+    def write_shard(self, camera_id: str, frames: range, images: Iterable[np.ndarray | bytes]) -> None:
         """Store the frames of one shard, one of `pending_shards`, atomically; images may come lazily.
 
+        They are arrays, or the camera's own bitstreams where the stream's codec is "jpeg", whose metadata are dropped.
         Raises InputError if an image does not have the size and type that the rig says, or the disk is full.
         """
         spec = self._frames(camera_id)
-        number = frames.start // spec.rows_per_file
-        if not frames or frames != spec.rows_of_file(number):
-            raise ValueError(f"frames {frames} are no shard of {camera_id}; take one of pending_shards")
+        number = self._shard_number(camera_id, frames)
         encoded = [
-            chunks.encode_chunk(_checked(image, spec, f"frame {frames.start + row} of {camera_id}")[None])
-            for row, image in enumerate(images)
+            _encoded(image, spec, f"frame {frames.start + row} of {camera_id}") for row, image in enumerate(images)
         ]
         if len(encoded) != len(frames):
             raise ValueError(f"{len(encoded)} images for {len(frames)} frames of {camera_id}")
-        key = f"streams/{camera_id}/frames/{spec.file_key(number)}"
+        if self._lock is not None:
+            self._lock.require_held()
+        key = f"{frames_folder(self.rig[camera_id])}/{spec.file_key(number)}"
         self.place.write(key, chunks.join_shard(encoded, spec.chunks_per_shard), durable=True)
+
+    def write_progress(self, camera_id: str, number: int, record: Mapping[str, Any]) -> None:
+        """Note plain values (measures, hashes ...) about a shard after it was written, until the take is finished.
+
+        A shard without its record counts as pending, so that a kill between the two does it again.
+        """
+        shard_records.write_record(self.place, self.rig[camera_id].id, number, record)
+
+    def read_progress(self, camera_id: str) -> dict[int, dict[str, Any]]:
+        """The records of a camera's shards, by the shard's number."""
+        return shard_records.read_records(self.place, self.rig[camera_id].id)
 
     def write_clock(
         self,
@@ -157,8 +182,41 @@ class TakeWriter:
             if values is not None:
                 self._write_per_frame(camera_id, name, np.asarray(values, np.float32))
 
-    def write_sync(self, sync: Sync) -> None:
-        """Store which frames make each frame set; ValueError if the index points at frames that do not exist."""
+    def write_audio(
+        self,
+        track_id: str,
+        anchors: Int[np.ndarray, "anchor 2"],
+        blocks: Iterable[Float[np.ndarray, "sample channel"]],
+        rate_hz: float = 0.0,
+        camera: str = "",
+    ) -> None:
+        """Store a sound track: pairs of sample number and device time, and the samples in blocks of any length.
+
+        `rate_hz` is the nominal rate, and `camera` the one whose clock the anchors are on. A megabyte a channel is in
+        memory at a time.
+        """
+        tracks.write_audio(self.place, track_id, anchors, blocks, {"rate_hz": float(rate_hz), "camera": camera})
+
+    def write_imu(
+        self,
+        track_id: str,
+        time_ns: Int[np.ndarray, "sample"],
+        values: Float[np.ndarray, "sample 7"],
+        camera: str = "",
+    ) -> None:
+        """Store what an inertial sensor recorded; `camera` is the one whose clock the times are on."""
+        tracks.write_imu(self.place, track_id, time_ns, values, {"camera": camera})
+
+    def write_sources(self, files: Iterable[SourceFile]) -> None:
+        """Store which files the take is made of, in any order."""
+        sources.write_sources(self.place, files)
+
+    def write_sync(self, sync: Sync, attributes: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Store which frames make each frame set, and as attributes what else the synchronisation found.
+
+        ValueError if the index points at frames that do not exist.
+        """
+        write_group(self.place, "sync", attributes)
         if sync.index.shape[1] != len(self.rig.cameras):
             raise ValueError(f"{sync.index.shape[1]} columns for {len(self.rig.cameras)} cameras")
         if fault := sync_fault(sync.index, self.rig, self.root.streams):
@@ -170,15 +228,26 @@ class TakeWriter:
 
     def finish(self) -> None:
         """Mark the take complete, as the last write and atomically; ValueError if a part was not written."""
-        absent = [f"{frames} of {camera_id}" for camera_id in self.rig.ids for frames in self.pending_shards(camera_id)]
+        if self._lock is not None:
+            self._lock.require_held()
+        absent = []
+        for camera_id in self.rig.ids:
+            whole = self._whole_shards(camera_id)
+            shards = enumerate(self.all_shards(camera_id))
+            absent += [f"{frames} of {camera_id}" for number, frames in shards if number not in whole]
         folders = [f"streams/{name}/{clock}" for name, plan in self.root.streams.items() for clock in plan.clocks]
         folders += ["sync/time_ns", "sync/index"]
-        absent += [folder for folder in folders if self.place.size(f"{folder}/zarr.json") is None]
+        present = {key for part in ("streams", "sync") for key in self.place.sizes(part)}
+        absent += [folder for folder in folders if f"{folder}/zarr.json" not in present]
         if absent:
             raise ValueError(f"the take lacks {'; '.join(absent)}")
         self._remove_partial_files()
+        parts = tuple(part for part in OPTIONAL_PARTS if self.place.size(f"{part}/zarr.json") is not None)
+        for part in ("streams", "sync", *parts):
+            consolidate(self.place, part)
         self.log("finished")
-        replace(self.root, state="complete").write(self.place)
+        replace(self.root, state="complete", parts=parts).write(self.place)
+        self.place.remove(shard_records.FOLDER)
         self.close()
 
     def close(self) -> None:
@@ -206,14 +275,29 @@ class TakeWriter:
     def _frames(self, camera_id: str) -> ArraySpec:
         return frames_spec(self.rig[camera_id], self.root.streams[camera_id])
 
-    def _is_whole(self, camera_id: str, spec: ArraySpec, number: int) -> bool:
-        """A shard cut off by a power cut has no valid index at its end."""
-        try:
-            key = f"streams/{camera_id}/frames/{spec.file_key(number)}"
-            spans = read_shard_index(self.place, key, spec.chunks_per_shard)
-        except (FileNotFoundError, chunks.DamagedChunk):
-            return False
-        return bool((spans[: len(spec.rows_of_file(number)), 0] >= 0).all())
+    def _shard_number(self, camera_id: str, frames: range) -> int:
+        spec = self._frames(camera_id)
+        number = frames.start // spec.rows_per_file
+        if not frames or frames != spec.rows_of_file(number):
+            raise ValueError(f"frames {frames} are no shard of {camera_id}; take one of pending_shards")
+        return number
+
+    def _whole_shards(self, camera_id: str) -> set[int]:
+        """Numbers of the shards on disk that end in a valid index; one cut off by a power cut does not."""
+        spec, folder = self._frames(camera_id), frames_folder(self.rig[camera_id])
+        sizes, tail = self.place.sizes(folder), chunks.index_size(spec.chunks_per_shard)
+        keys = {number: f"{folder}/{spec.file_key(number)}" for number in range(spec.file_count)}
+        present = {number: sizes[key] for number, key in keys.items() if key in sizes}
+        ends = self.place.read_parts([(keys[number], max(0, size - tail), size) for number, size in present.items()])
+        whole = set()
+        for (number, size), data in zip(present.items(), ends, strict=True):
+            try:
+                spans = chunks.split_index(data or b"", spec.chunks_per_shard, size)
+            except chunks.DamagedChunk:
+                continue
+            if (spans[: len(spec.rows_of_file(number)), 0] >= 0).all():
+                whole.add(number)
+        return whole
 
     def _write_clocks(self, camera_id: str, clocks: Mapping[str, np.ndarray | None]) -> None:
         planned = self.root.streams[self.rig[camera_id].id].clocks
@@ -266,7 +350,8 @@ def _difference(found: TakeRoot, root: TakeRoot) -> str:
     """
     if found.header.source_digest != root.header.source_digest:
         return "another recording"
-    if found.config != root.config:
+    codecs, other_codecs = ({name: plan.codec for name, plan in r.streams.items()} for r in (found, root))
+    if found.config != root.config or codecs != other_codecs:
         return "other settings"
     named = ("take_id", "subject_id", "consent", "licence")
     changed = [name for name in named if getattr(found.header, name) != getattr(root.header, name)]
@@ -278,6 +363,21 @@ def _rig_document(place: Place) -> dict[str, Any] | None:
         return read_group(place, "rig")
     except InputError:
         return None
+
+
+def _encoded(image: np.ndarray | bytes, spec: ArraySpec, name: str) -> bytes:
+    """A frame's chunk; InputError if it is not what the rig says."""
+    codec = spec.bytes_codec
+    if isinstance(codec, JpegCodec) and isinstance(image, bytes):
+        try:
+            return codec.store(image, spec.chunk_shape)
+        except chunks.DamagedChunk as error:
+            expected = f"a whole JPEG of {spec.shape[1:3]} (rows, columns) as the rig says"
+            remedy = "correct image_size_hw in the rig file, or restore the image"
+            raise InputError(expected, f"{error} for {name}", remedy) from error
+    if isinstance(image, bytes):
+        raise ValueError(f"the bytes of {name} for a stream whose codec is {spec.codec}")
+    return codec.encode(_checked(image, spec, name)[None])
 
 
 def _checked(image: np.ndarray, spec: ArraySpec, name: str) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from geometry.rigs import Rig
 from storage import chunks
 from storage.array_spec import ArraySpec
 from storage.arrays import StoredArray
-from storage.documents import GROUP_KEY, read_document, read_group
+from storage.consolidation import consolidated_metadata, members_below
+from storage.documents import GROUP_KEY, read_group
 from storage.places import Place, place_of
-from storage.schema import SCHEMA
-from storage.take import QUALITY_MEASURES, frames_spec, read_take_rig, sync_fault, sync_index_spec
-from storage.take_header import TakeRoot
+from storage.schema import SCHEMA, ArrayRule
+from storage.sources import read_sources
+from storage.take import QUALITY_MEASURES, frames_folder, frames_spec, read_take_rig, sync_fault, sync_index_spec
+from storage.take_header import OPTIONAL_PARTS, TakeRoot
+from storage.tracks import track_attributes
 
 MISSING_FILES_NAMED = 20
 """Of one array; the others are only counted."""
@@ -60,8 +64,16 @@ def _take_faults(place: Place) -> Iterator[IntegrityFault]:
     else:
         yield from _stream_faults(place, root, rig)
         yield from _sync_faults(place, root, rig)
-    for folder in ("audio", "light_field"):
-        yield from _found_array_faults(place, folder)
+    for part in OPTIONAL_PARTS:
+        if part in place.children(""):
+            yield from _part_faults(place, part)
+            if root.state == "complete" and part not in root.parts:
+                yield IntegrityFault(part, "the take's root does not know of it")
+        elif part in root.parts:
+            yield IntegrityFault(part, "missing")
+    if root.state == "complete":
+        for part in ("streams", "sync", *root.parts):
+            yield from _consolidation_faults(place, part)
     yield from _result_faults(place)
 
 
@@ -70,7 +82,7 @@ def _stream_faults(place: Place, root: TakeRoot, rig: Rig) -> Iterator[Integrity
         plan, folder = root.streams[camera.id], f"streams/{camera.id}"
         per_frame = (plan.frame_count,)
         yield from _group_faults(place, folder)
-        yield from _array_faults(place, f"{folder}/frames", frames_spec(camera, plan))
+        yield from _array_faults(place, frames_folder(camera), frames_spec(camera, plan))
         for clock in plan.clocks:
             yield from _array_faults(place, f"{folder}/{clock}", SCHEMA[clock].spec(per_frame))
         present = place.children(f"{folder}/quality")
@@ -82,6 +94,7 @@ def _stream_faults(place: Place, root: TakeRoot, rig: Rig) -> Iterator[Integrity
 
 
 def _sync_faults(place: Place, root: TakeRoot, rig: Rig) -> Iterator[IntegrityFault]:
+    yield from _group_faults(place, "sync")
     try:
         count = StoredArray.open(place, "sync/time_ns").spec.row_count
     except InputError as error:
@@ -112,17 +125,58 @@ def _result_faults(place: Place) -> Iterator[IntegrityFault]:
                 yield from _array_faults(place, f"{folder}/{name}", None)
 
 
-def _found_array_faults(place: Place, folder: str) -> Iterator[IntegrityFault]:
-    """Faults of every array below a folder whose arrays the take's root does not list."""
-    for key in list(place.keys(folder)):
-        if key.endswith(f"/{GROUP_KEY}"):
-            try:
-                document = read_document(place, key)
-            except InputError as error:
-                yield IntegrityFault(key, _in_words(error))
-                continue
-            if document is not None and document.get("node_type") == "array":
-                yield from _array_faults(place, key.removesuffix(f"/{GROUP_KEY}"), None)
+def _part_faults(place: Place, part: str) -> Iterator[IntegrityFault]:
+    """Faults of sound, inertial sensors, light fields or the list of sources."""
+    yield from _group_faults(place, part)
+    if part == "sources":
+        whole = True
+        for name in ("source_paths", "source_sizes", "source_sha256"):
+            faults = list(_sized_array_faults(place, SCHEMA[name].path, SCHEMA[name]))
+            yield from faults
+            whole = whole and not faults
+        if whole:
+            yield from _fault_of("sources", lambda: read_sources(place, {}))
+    elif part in ("audio", "imu"):
+        for track in _folders(place, part):
+            folder = f"{part}/{track}"
+            yield from _fault_of(folder, partial(track_attributes, place, folder))
+            for name in (part, f"{part}_ns"):
+                yield from _sized_array_faults(place, SCHEMA[name].path.format(id=track), SCHEMA[name])
+
+
+def _sized_array_faults(place: Place, folder: str, rule: ArrayRule) -> Iterator[IntegrityFault]:
+    """Faults of an array whose length only it knows."""
+    try:
+        shape = StoredArray.open(place, folder).shape
+    except InputError as error:
+        yield IntegrityFault(f"{folder}/{GROUP_KEY}", _in_words(error))
+        return
+    if len(shape) != len(rule.axes):
+        yield IntegrityFault(f"{folder}/{GROUP_KEY}", f"shape {shape} for the axes {rule.axes}")
+        return
+    yield from _array_faults(place, folder, rule.spec(shape))
+
+
+def _consolidation_faults(place: Place, part: str) -> Iterator[IntegrityFault]:
+    """Differences between a part's one document of metadata and the documents it was made of."""
+    try:
+        known, found = consolidated_metadata(place, part), members_below(place, part)
+    except InputError as error:
+        yield IntegrityFault(f"{part}/{GROUP_KEY}", _in_words(error))
+        return
+    held = {f"{part}/{name}": document for name, document in found.items()}
+    for folder in sorted({*known, *held}):
+        if folder not in held:
+            yield IntegrityFault(f"{folder}/{GROUP_KEY}", f"missing, and {part}/{GROUP_KEY} knows of it")
+        elif known.get(folder) != held[folder]:
+            yield IntegrityFault(f"{part}/{GROUP_KEY}", f"its copy of the metadata of {folder} is another or missing")
+
+
+def _fault_of(path: str, reading: Callable[[], object]) -> Iterator[IntegrityFault]:
+    try:
+        reading()
+    except InputError as error:
+        yield IntegrityFault(path, _in_words(error))
 
 
 def _group_faults(place: Place, folder: str) -> Iterator[IntegrityFault]:
@@ -186,7 +240,7 @@ def _file_faults(place: Place, folder: str, spec: ArraySpec, number: int) -> Ite
         try:
             if start < 0:
                 raise chunks.DamagedChunk("the shard does not hold it")
-            chunks.check_chunk(data[start:stop], spec.chunk_shape, spec.numpy_dtype)
+            spec.bytes_codec.check(data[start:stop], spec.chunk_shape, spec.numpy_dtype)
         except chunks.DamagedChunk as error:
             yield IntegrityFault(key, f"chunk {number * max(1, spec.chunks_per_shard) + row}: {error}")
 

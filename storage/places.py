@@ -7,13 +7,11 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fsspec.core import url_to_fs
 from typing_extensions import override
 
 from geometry.errors import InputError
@@ -51,8 +49,26 @@ class Place(ABC):
         """Remove a key, or a folder with all it holds; nothing happens if there is none."""
 
     @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Store bytes unless the key is there already; whether they were stored. Of two at once, one wins."""
+
+    @abstractmethod
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Every key under a folder, sorted, with its number of bytes."""
+
     def keys(self, folder: str = "") -> Iterator[str]:
         """Every key under a folder, sorted."""
+        yield from self.sizes(folder)
+
+    def read_parts(self, parts: Sequence[tuple[str, int, int]]) -> list[bytes | None]:
+        """The bytes from start to stop of many keys, None where there is no such key."""
+        found: list[bytes | None] = []
+        for key, start, stop in parts:
+            try:
+                found.append(self.read(key, start, stop))
+            except FileNotFoundError:
+                found.append(None)
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,7 @@ class LocalPlace(Place):
         except (NotADirectoryError, IsADirectoryError) as error:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(self.root / key)) from error
         except PermissionError as error:
-            raise _unreadable(str(self.root / key), error) from error
+            raise unreadable(str(self.root / key), error) from error
 
     @override
     def size(self, key: str) -> int | None:
@@ -86,7 +102,7 @@ class LocalPlace(Place):
         except NotADirectoryError:
             return None
         except PermissionError as error:
-            raise _unreadable(str(self.root / key), error) from error
+            raise unreadable(str(self.root / key), error) from error
 
     @override
     def write(self, key: str, data: bytes, durable: bool = False) -> None:
@@ -112,7 +128,7 @@ class LocalPlace(Place):
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError as error:
-            raise _unreadable(str(self.root / folder), error) from error
+            raise unreadable(str(self.root / folder), error) from error
 
     @override
     def remove(self, key: str) -> None:
@@ -124,85 +140,26 @@ class LocalPlace(Place):
                 path.unlink(missing_ok=True)
 
     @override
-    def keys(self, folder: str = "") -> Iterator[str]:
-        found = (Path(parent) / name for parent, _, names in os.walk(self.root / folder) for name in names)
-        yield from sorted(path.relative_to(self.root).as_posix() for path in found)
-
-
-@dataclass(frozen=True)
-class RemotePlace(Place):
-    """A folder behind an fsspec URL (`s3://`, `memory://`, ...), where storing an object is atomic by itself."""
-
-    url: str
-    """Address of the take."""
-
-    @property
-    @override
-    def address(self) -> str:
-        return self.url
-
-    def _open(self, key: str) -> tuple[Any, str]:
-        try:
-            filesystem, root = url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise InputError(
-                "a folder or a URL that fsspec can open", f"{self.url} ({error})", "install that file system's package"
-            ) from error
-        return filesystem, f"{root.rstrip('/')}/{key}".rstrip("/")
+    def create(self, key: str, data: bytes) -> bool:
+        path = self.root / key
+        with write_errors_named(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with path.open("xb") as file:
+                    file.write(data)
+            except FileExistsError:
+                return False
+        return True
 
     @override
-    def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        filesystem, path = self._open(key)
-        try:
-            return bytes(filesystem.cat_file(path, start=start, end=stop))
-        except IsADirectoryError as error:
-            raise FileNotFoundError(errno.ENOENT, "no such object", path) from error
-        except PermissionError as error:
-            raise _unreadable(f"{self.url}/{key}", error) from error
-
-    @override
-    def size(self, key: str) -> int | None:
-        filesystem, path = self._open(key)
-        try:
-            info = filesystem.info(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except PermissionError as error:
-            raise _unreadable(f"{self.url}/{key}", error) from error
-        return int(info["size"]) if info["type"] == "file" else None
-
-    @override
-    def write(self, key: str, data: bytes, durable: bool = False) -> None:
-        filesystem, path = self._open(key)
-        with write_errors_named(f"{self.url}/{key}"):
-            filesystem.makedirs(filesystem._parent(path), exist_ok=True)
-            filesystem.pipe_file(path, data)
-
-    @override
-    def children(self, folder: str) -> list[str]:
-        filesystem, path = self._open(folder)
-        filesystem.invalidate_cache(path)
-        try:
-            return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError as error:
-            raise _unreadable(f"{self.url}/{folder}", error) from error
-
-    @override
-    def remove(self, key: str) -> None:
-        filesystem, path = self._open(key)
-        with write_errors_named(f"{self.url}/{key}"):
-            filesystem.invalidate_cache(path)
-            if filesystem.exists(path):
-                filesystem.rm(path, recursive=True)
-
-    @override
-    def keys(self, folder: str = "") -> Iterator[str]:
-        filesystem, path = self._open(folder)
-        root = self._open("")[1]
-        filesystem.invalidate_cache(path)
-        yield from sorted(str(found)[len(root) :].lstrip("/") for found in filesystem.find(path))
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        found: dict[str, int] = {}
+        for parent, _, names in os.walk(self.root / folder):
+            for path in (Path(parent) / name for name in names):
+                # A writer's partial files come and go.
+                with suppress(FileNotFoundError):
+                    found[path.relative_to(self.root).as_posix()] = path.lstat().st_size
+        return {key: found[key] for key in sorted(found)}
 
 
 def place_of(path: str | Path) -> Place:
@@ -211,6 +168,8 @@ def place_of(path: str | Path) -> Place:
     if text.startswith("file://"):
         text = text.removeprefix("file://")
     if "://" in text:
+        from storage.remote_place import RemotePlace
+
         return RemotePlace(text.rstrip("/"))
     return LocalPlace(Path(text).absolute())
 
@@ -230,5 +189,6 @@ def write_errors_named(path: str) -> Iterator[None]:
         raise
 
 
-def _unreadable(path: str, error: OSError) -> InputError:
+def unreadable(path: str, error: OSError) -> InputError:
+    """What to say of a file that may not be read."""
     return InputError("a file that can be read", f"{path} ({error.strerror or error})", "correct its permissions")

@@ -11,7 +11,7 @@ import numpy as np
 from geometry.errors import InputError
 from storage.array_spec import ArraySpec
 from storage.arrays import StoredArray, content_digest, encode_file, write_array, write_metadata
-from storage.chunks import DamagedChunk, check_chunk
+from storage.chunks import DamagedChunk
 from storage.documents import digest, plain, read_group, write_group
 from storage.places import PARTIAL_SUFFIX, Place
 from storage.provenance import Provenance
@@ -104,7 +104,7 @@ class PartialResult:
             return True
         try:
             data = self.place.read(f"{self.folder}/{name}/{spec.file_key(row)}")
-            check_chunk(data, spec.chunk_shape, spec.numpy_dtype)
+            spec.bytes_codec.check(data, spec.chunk_shape, spec.numpy_dtype)
         except (FileNotFoundError, DamagedChunk):
             return False
         return True

@@ -23,6 +23,12 @@ LARGEST_SHARD_BYTES = 2**28
 CLOCK_ROWS_PER_CHUNK = 2**16
 """Half an hour at 30 Hz in one chunk."""
 
+SOUND_ROWS_PER_CHUNK = 2**18
+"""Five seconds at 48 kHz, a megabyte a channel: what a writer of sound holds in memory."""
+
+TEXT_ROWS_PER_CHUNK = 2**22
+"""Bytes of text in a chunk."""
+
 
 @dataclass(frozen=True)
 class ArrayRule:
@@ -42,24 +48,30 @@ class ArrayRule:
     """One row a chunk and many chunks a shard file, instead of many rows a chunk and a file for each."""
     required: bool = True
     """Whether every take (every stream) has it."""
+    rows_per_chunk: int = CLOCK_ROWS_PER_CHUNK
+    """The most rows in a chunk of what is not sharded."""
 
     def spec(
-        self, shape: tuple[int, ...], labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}), unit: str = ""
+        self,
+        shape: tuple[int, ...],
+        labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        unit: str = "",
+        codec: str = "blosc",
     ) -> ArraySpec:
         """The array of a shape that this rule lays out; `unit` replaces the rule's where streams differ."""
         if self.sharded:
             row_bytes = math.prod(shape[1:]) * np.dtype(self.dtype).itemsize
             per_shard = max(1, min(FRAMES_PER_SHARD, LARGEST_SHARD_BYTES // max(row_bytes, 1)))
-            return ArraySpec(shape, self.dtype, self.axes, unit or self.unit, 1, per_shard, dict(labels))
-        rows = min(CLOCK_ROWS_PER_CHUNK, max(1, shape[0]))
-        return ArraySpec(shape, self.dtype, self.axes, unit or self.unit, rows, 0, dict(labels))
+            return ArraySpec(shape, self.dtype, self.axes, unit or self.unit, 1, per_shard, dict(labels), codec)
+        rows = min(self.rows_per_chunk, max(1, shape[0]))
+        return ArraySpec(shape, self.dtype, self.axes, unit or self.unit, rows, 0, dict(labels), codec)
 
     @property
     def chunk_rule(self) -> str:
         """How the array is cut, for the docs."""
         if self.sharded:
             return f"1 {self.axes[0]} a chunk, up to {FRAMES_PER_SHARD} chunks a shard"
-        return f"up to {CLOCK_ROWS_PER_CHUNK} {self.axes[0]}s a chunk"
+        return f"up to {self.rows_per_chunk} {self.axes[0]}s a chunk"
 
 
 _CLOCK = ("frame",)
@@ -102,7 +114,8 @@ SCHEMA: Mapping[str, ArrayRule] = MappingProxyType(
             "which frame of each camera makes the frame set; -1: missing",
         ),
         "audio": ArrayRule(
-            "audio/{id}/samples", ("sample", "channel"), "float32", "1", "sound, -1 to 1", required=False
+            "audio/{id}/samples", ("sample", "channel"), "float32", "1", "sound, -1 to 1", required=False,
+            rows_per_chunk=SOUND_ROWS_PER_CHUNK,
         ),
         "audio_ns": ArrayRule(
             "audio/{id}/clock_ns", ("anchor", "sample_and_ns"), "int64", "1",
@@ -124,6 +137,14 @@ SCHEMA: Mapping[str, ArrayRule] = MappingProxyType(
         ),
         "light_field": ArrayRule(
             "light_field/{id}", ("frame", "v", "u", "y", "x", "rgb"), "uint8", "sRGB", "decoded views", True, False
+        ),
+        "source_paths": ArrayRule(
+            "sources/paths", ("byte",), "uint8", "UTF-8", "path of every source file, a zero byte behind each",
+            required=False, rows_per_chunk=TEXT_ROWS_PER_CHUNK,
+        ),
+        "source_sizes": ArrayRule("sources/sizes", ("file",), "int64", "byte", "their sizes", required=False),
+        "source_sha256": ArrayRule(
+            "sources/sha256", ("file", "byte"), "uint8", "1", "SHA-256 of their contents", required=False
         ),
     }
 )  # fmt: skip

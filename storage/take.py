@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,12 +16,15 @@ from geometry.errors import InputError
 from geometry.rigs import Rig
 from storage.array_spec import ArraySpec
 from storage.arrays import StoredArray
-from storage.documents import digest, read_group
-from storage.places import Place, place_of
+from storage.consolidation import consolidated_metadata
+from storage.documents import GROUP_KEY, digest, read_group
+from storage.places import LocalPlace, Place, place_of
 from storage.results import Results
-from storage.rig_json import rig_from_json
+from storage.rig_json import require_name, rig_from_json
 from storage.schema import SCHEMA
+from storage.sources import SourceFile, read_sources
 from storage.take_header import StreamPlan, TakeHeader, TakeRoot
+from storage.tracks import StoredAudio, StoredImu, read_audio, read_imu, require_spec
 
 __all__ = ["FrameQuality", "Stream", "Sync", "Take", "TakeHeader"]
 
@@ -64,12 +68,14 @@ class Stream:
     """Number of frames and clocks it has."""
     place: Place
     """The take."""
+    known: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Metadata of its arrays, as far as they are known without reading them, by their folder in the take."""
 
     def __len__(self) -> int:
         return self.plan.frame_count
 
     def frame(self, t: int) -> np.ndarray:
-        """Frame `t` as recorded: uint8 (h, w, 3) sRGB, or uint16 (h, w) in the camera's depth unit.
+        """Frame `t` as recorded: uint8 (h, w, 3) sRGB, or uint16 (h, w): depth in its unit, infrared, lenslets.
 
         Raises InputError if there is no such frame or its chunk is missing or damaged.
         """
@@ -88,7 +94,8 @@ class Stream:
     @cached_property
     def frames(self) -> StoredArray:
         """All frames, lazily; `stream.frames[3:9]` reads six."""
-        return self._open("frames", frames_spec(self.camera, self.plan))
+        spec = frames_spec(self.camera, self.plan)
+        return open_declared(self.place, frames_folder(self.camera), spec, self.known)
 
     @cached_property
     def device_ns(self) -> Int[np.ndarray, "t"]:
@@ -118,7 +125,9 @@ class Stream:
     @cached_property
     def quality(self) -> FrameQuality:
         """The measures that the ingest took; None each where it took none."""
-        present = self.place.children(f"streams/{self.camera.id}/quality")
+        folder = f"streams/{self.camera.id}/quality"
+        inside = [name.removeprefix(f"{folder}/") for name in self.known if name.startswith(f"{folder}/")]
+        present = inside if self.known else self.place.children(folder)
         spec = {name: SCHEMA[name].spec((len(self),)) for name in QUALITY_MEASURES if name in present}
         return FrameQuality(**{name: self._open(f"quality/{name}", spec[name]).read() for name in spec})
 
@@ -126,7 +135,7 @@ class Stream:
         return self._open(name, SCHEMA[name].spec((len(self),))).read()
 
     def _open(self, name: str, spec: ArraySpec) -> StoredArray:
-        return open_declared(self.place, f"streams/{self.camera.id}/{name}", spec)
+        return open_declared(self.place, f"streams/{self.camera.id}/{name}", spec, self.known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +154,7 @@ class Take:
     root: TakeRoot
     """All attributes of the take's root."""
     _streams: dict[str, Stream] = field(default_factory=dict, repr=False)
+    _consolidated: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Take:
@@ -183,16 +193,48 @@ class Take:
     def stream(self, camera_id: str) -> Stream:
         """What a camera recorded; InputError for a camera that is not in the rig."""
         if camera_id not in self._streams:
-            self._streams[camera_id] = Stream(self.rig[camera_id], self.root.streams[camera_id], self.place)
+            camera, folder = self.rig[camera_id], f"streams/{camera_id}/"
+            known = {name: item for name, item in self._known("streams").items() if name.startswith(folder)}
+            if known and camera.kind == "light_field":
+                known |= self._known("light_field")
+            self._streams[camera_id] = Stream(camera, self.root.streams[camera_id], self.place, known)
         return self._streams[camera_id]
+
+    @property
+    def audio_ids(self) -> tuple[str, ...]:
+        """Names of the sound tracks."""
+        return self._names("audio")
+
+    @property
+    def imu_ids(self) -> tuple[str, ...]:
+        """Names of the inertial sensors."""
+        return self._names("imu")
+
+    def audio(self, track_id: str) -> StoredAudio:
+        """A sound track, its samples read lazily; InputError if there is none of this name."""
+        return read_audio(self.place, require_name(track_id, "a sound track"), self._known("audio"))
+
+    def imu(self, track_id: str) -> StoredImu:
+        """What an inertial sensor recorded, read lazily; InputError if there is none of this name."""
+        return read_imu(self.place, require_name(track_id, "an inertial sensor"), self._known("imu"))
+
+    @cached_property
+    def sources(self) -> tuple[SourceFile, ...]:
+        """Every file that the take was made of, in the order of paths; empty if the ingest kept no list."""
+        return read_sources(self.place, self._known("sources")) if "sources" in self.root.parts else ()
+
+    @cached_property
+    def sync_attributes(self) -> Mapping[str, Any]:
+        """What the synchronisation found beside the frame sets (offsets, drifts, references), as it stored it."""
+        return read_group(self.place, "sync") or {}
 
     @cached_property
     def sync(self) -> Sync:
         """Frame sets over all cameras; InputError if stored ones point at frames that do not exist."""
-        time_ns = StoredArray.open(self.place, "sync/time_ns")
-        index_spec = sync_index_spec(len(time_ns), self.rig)
-        open_declared(self.place, "sync/time_ns", SCHEMA["sync_time_ns"].spec((len(time_ns),)))
-        index = open_declared(self.place, "sync/index", index_spec).read()
+        known = self._known("sync")
+        time_ns = StoredArray.open(self.place, "sync/time_ns", known)
+        require_spec(time_ns, SCHEMA["sync_time_ns"].spec((len(time_ns),)))
+        index = open_declared(self.place, "sync/index", sync_index_spec(len(time_ns), self.rig), known).read()
         if fault := sync_fault(index, self.rig, self.root.streams):
             raise InputError("a sync index of recorded frames", fault, "ingest the recording again with --overwrite")
         return Sync(time_ns.read(), index)
@@ -207,6 +249,23 @@ class Take:
         t = self._frame_number(camera_id, frame_set)
         return None if t < 0 else self.stream(camera_id).depth_m(t)
 
+    def _names(self, part: str) -> tuple[str, ...]:
+        if part not in self.root.parts:
+            return ()
+        known = self._known(part)
+        names = {name.split("/")[1] for name in known} if known else set(self.place.children(part)) - {GROUP_KEY}
+        return tuple(sorted(names))
+
+    def _known(self, part: str) -> Mapping[str, Any]:
+        """Metadata of a part's arrays in one read, where each would be a request to a server.
+
+        On a disk they are read where they lie: that costs nothing, and damage to one is seen.
+        """
+        if part not in self._consolidated:
+            is_local = isinstance(self.place, LocalPlace)
+            self._consolidated[part] = {} if is_local else consolidated_metadata(self.place, part)
+        return self._consolidated[part]
+
     def _frame_number(self, camera_id: str, frame_set: int) -> int:
         if not 0 <= frame_set < self.frame_count:
             got = f"frame set {frame_set}"
@@ -214,11 +273,25 @@ class Take:
         return int(self.sync.index[frame_set, self.rig.index(camera_id)])
 
 
+FRAMES_OF_KIND = {
+    "rgb": "colour_frames",
+    "depth": "depth_frames",
+    "infrared": "infrared_frames",
+    "light_field": "light_field_raw",
+}
+"""Names in the schema of what each kind of camera records."""
+
+
 def frames_spec(camera: Camera, plan: StreamPlan) -> ArraySpec:
     """How the schema lays out a camera's frames."""
-    if camera.kind == "depth":
-        return SCHEMA["depth_frames"].spec((plan.frame_count, *camera.image_size_hw), unit=f"{camera.depth_unit_m!r} m")
-    return SCHEMA["colour_frames"].spec((plan.frame_count, *camera.image_size_hw, 3))
+    shape = (plan.frame_count, *camera.image_size_hw, *((3,) if camera.kind == "rgb" else ()))
+    unit = f"{camera.depth_unit_m!r} m" if camera.kind == "depth" else ""
+    return SCHEMA[FRAMES_OF_KIND[camera.kind]].spec(shape, unit=unit, codec=plan.codec)
+
+
+def frames_folder(camera: Camera) -> str:
+    """Where in a take a camera's frames lie."""
+    return SCHEMA[FRAMES_OF_KIND[camera.kind]].path.format(camera=camera.id, id=camera.id)
 
 
 def sync_index_spec(frame_set_count: int, rig: Rig) -> ArraySpec:
@@ -247,14 +320,17 @@ def read_take_rig(place: Place, root: TakeRoot) -> Rig:
         odd = ", ".join(sorted(set(rig.ids) ^ set(root.streams)))
         remedy = "ingest the recording again with --overwrite"
         raise InputError("a stream for each camera of the rig", f"only one of both for {odd}", remedy)
+    for camera in rig.cameras:
+        try:
+            frames_spec(camera, root.streams[camera.id])
+        except ValueError as error:
+            remedy = "ingest the recording again with --overwrite"
+            raise InputError(f"a codec for {camera.kind} pictures in {camera.id}", str(error), remedy) from error
     return rig
 
 
-def open_declared(place: Place, folder: str, spec: ArraySpec) -> StoredArray:
+def open_declared(place: Place, folder: str, spec: ArraySpec, known: Mapping[str, Any]) -> StoredArray:
     """An array that must be just what the schema says; InputError if it is missing or another."""
-    array = StoredArray.open(place, folder)
-    if array.spec != spec:
-        got = f"{array.spec.dtype} {array.spec.shape} in unit {array.spec.unit!r}"
-        remedy = "`mien check` lists all damage; ingest the recording again with --overwrite"
-        raise InputError(f"{spec.dtype} {spec.shape} in unit {spec.unit!r} at {place.address}/{folder}", got, remedy)
+    array = StoredArray.open(place, folder, known)
+    require_spec(array, spec)
     return array

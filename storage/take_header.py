@@ -7,11 +7,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from geometry.errors import InputError
+from storage.codecs import CODECS
 from storage.documents import plain, read_group, write_group
 from storage.places import Place
 from storage.schema import SCHEMA_VERSION
 
 SCHEMA_NAME = "mien take"
+
+OPTIONAL_PARTS = ("audio", "imu", "light_field", "sources")
+"""Groups beside rig, streams and sync that a take has if its recording had them."""
 
 TakeState = Literal["clearing", "ingesting", "complete"]
 """`clearing`: old data is being removed; `ingesting`: shards are being written; `complete`: all is there."""
@@ -69,6 +73,8 @@ class StreamPlan:
     def __post_init__(self) -> None:
         if self.frame_count < 0:
             raise ValueError(f"a stream cannot have {self.frame_count} frames")
+        if self.codec not in CODECS:
+            raise ValueError(f"no codec {self.codec!r}; known are {', '.join(CODECS)}")
 
     @property
     def clocks(self) -> tuple[str, ...]:
@@ -94,10 +100,12 @@ class TakeRoot:
     """The ingest's settings."""
     state: TakeState = "complete"
     """How far the ingest came."""
+    parts: tuple[str, ...] = ()
+    """Those of OPTIONAL_PARTS that a complete take has."""
 
     def write(self, place: Place) -> None:
         """Store it atomically; this alone moves a take from one state to the next."""
-        ingest = {"config": self.config, "streams": self.streams}
+        ingest = {"config": self.config, "streams": self.streams, "parts": self.parts}
         identity = {"schema": SCHEMA_NAME, "schema_version": SCHEMA_VERSION, "state": self.state}
         write_group(place, "", identity | plain(self.header) | {"ingest": plain(ingest)}, durable=True)
 
@@ -118,12 +126,15 @@ class TakeRoot:
             ingest = attributes["ingest"]
             streams = {str(camera): _stream_plan(plan) for camera, plan in ingest["streams"].items()}
             config, state = dict(ingest["config"]), attributes["state"]
+            parts = tuple(_text(name) for name in ingest["parts"])
+            if unknown := set(parts) - set(OPTIONAL_PARTS):
+                raise ValueError(f"parts {sorted(unknown)}")
             if state not in get_args(TakeState):
                 raise ValueError(f"state {state!r}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             remedy = "ingest its recording again with --overwrite"
             raise InputError("a whole take header", f"damage at {place.address} ({error!r})", remedy) from error
-        return cls(header, streams, config, cast(TakeState, state))
+        return cls(header, streams, config, cast(TakeState, state), parts)
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from geometry.cameras import Camera
 from geometry.rigs import Rig
 from geometry.transforms import RigidTransform
 from storage.ingest_writer import StreamPlan, TakeWriter
+from storage.schema import FRAMES_PER_SHARD
 from storage.take import FrameQuality, Sync, TakeHeader
 
 FRAME_COUNT = 37
@@ -62,6 +63,7 @@ def write_take(path: str | Path, kill_after_frames: int | None = None, **begin: 
         for camera_id in writer.rig.ids:
             for frames in writer.pending_shards(camera_id):
                 writer.write_shard(camera_id, frames, _read(camera_id, frames, budget))
+                writer.write_progress(camera_id, frames.start // FRAMES_PER_SHARD, {"frames": len(frames)})
         clock = np.arange(FRAME_COUNT, dtype=np.int64) * 33_333_333
         writer.write_clock("colour", clock, host_ns=clock + 5)
         writer.write_clock("depth", clock + 7, frame_counter=clock // 33_333_333)

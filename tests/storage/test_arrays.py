@@ -9,7 +9,8 @@ import zarr
 from geometry.errors import InputError
 from storage.array_spec import DTYPES, ArraySpec, rows_per_chunk
 from storage.arrays import StoredArray, write_array, write_metadata
-from storage.chunks import DamagedChunk, decode_chunk, encode_chunk
+from storage.chunks import DamagedChunk
+from storage.codecs import CODECS
 from storage.places import place_of
 
 SPECS = [
@@ -67,20 +68,20 @@ def test_the_same_values_make_the_same_bytes_in_every_thread() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     values = np.random.default_rng(0).integers(0, 60, (1, 720, 1280, 3), dtype=np.uint8)
-    here = encode_chunk(values)
+    here = CODECS["blosc"].encode(values)
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(encode_chunk, [values] * 6)) == {here}
-    np.testing.assert_array_equal(decode_chunk(here, values.shape, values.dtype), values)
+        assert set(pool.map(CODECS["blosc"].encode, [values] * 6)) == {here}
+    np.testing.assert_array_equal(CODECS["blosc"].decode(here, values.shape, values.dtype), values)
 
 
 def test_a_chunk_knows_its_size_before_anything_is_allocated() -> None:
-    data = encode_chunk(np.zeros(1000, np.uint8))
+    data = CODECS["blosc"].encode(np.zeros(1000, np.uint8))
     for shape, dtype in (((10**9,), "uint8"), ((1000,), "uint16"), ((999,), "uint8")):
         with pytest.raises(DamagedChunk, match="declares 1000 bytes"):
-            decode_chunk(data, shape, np.dtype(dtype))
+            CODECS["blosc"].decode(data, shape, np.dtype(dtype))
     for short in (b"", b"abc", data[:16], data[:-1], data + b"\x00"):
         with pytest.raises(DamagedChunk):
-            decode_chunk(short, (1000,), np.dtype("uint8"))
+            CODECS["blosc"].decode(short, (1000,), np.dtype("uint8"))
 
 
 def test_impossible_arrays_are_refused() -> None:

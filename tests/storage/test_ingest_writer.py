@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -213,8 +214,12 @@ def test_a_full_disk_is_told_and_the_take_stays_unfinished(tmp_path: Path, monke
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(tmp_path)], check=False)
+def test_a_disk_that_is_really_full_is_told_and_resumed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write_take(tmp_path_factory.mktemp("large") / "take.zarr")
+    uninterrupted = tree(tmp_path_factory.getbasetemp() / "large0" / "take.zarr")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(tmp_path)], check=False)
     if mounted.returncode:
         pytest.skip("this machine lets nobody mount a tmpfs")
     try:
@@ -222,6 +227,14 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
             write_take(tmp_path / "take.zarr")
         with pytest.raises(InputError):
             Take.open(tmp_path / "take.zarr")
+        subprocess.run(["mount", "-o", "remount,size=4m", str(tmp_path)], check=True)
+        with (
+            TakeWriter.begin(tmp_path / "take.zarr", HEADER, synthetic_rig(), PLANS, CONFIG) or nullcontext() as writer
+        ):
+            assert writer is not None
+            assert 0 < sum(len(writer.pending_shards(name)) for name in writer.rig.ids) < 6
+        write_take(tmp_path / "take.zarr")
+        assert tree(tmp_path / "take.zarr") == uninterrupted
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 

@@ -144,7 +144,9 @@ def _edit_root(path: Path, **changes: object) -> None:
         ({"take_id": 3}, "damage"),
         ({"ingest": {"config": {}, "streams": {"colour": {"frame_count": -1}}}}, "damage"),
         ({"ingest": {"config": {}, "streams": {"colour": {"frame_count": "9"}}}}, "damage"),
-        ({"ingest": {"config": {}, "streams": {"colour": {"frame_count": 9}}}}, "for depth"),
+        ({"ingest": {"config": {}, "parts": [], "streams": {"colour": {"frame_count": 9}}}}, "for depth"),
+        ({"ingest": {"config": {}, "parts": ["odd"], "streams": {}}}, "damage"),
+        ({"ingest": {"config": {}, "parts": [], "streams": {"colour": {"frame_count": 9, "codec": "mp3"}}}}, "codec"),
         ({"ingest": None}, "damage"),
     ],
 )
