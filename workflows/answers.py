@@ -28,6 +28,11 @@ def keep_traceback() -> Path:
     return Path(file.name)
 
 
+def printable(text: str) -> str:
+    """Text that every terminal takes: file names that are no text come out with backslashes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def answer(values: dict[str, Any], as_json: bool) -> int:
     """Print figures for people or programs; exit code 0."""
     if as_json:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from geometry.errors import InputError
 from storage.image_folder import write_whole
+from storage.output_ledger import LEDGER, OutputEntry, ledger_bytes, read_ledger
+from storage.places import place_of
+from storage.provenance import digest_of_file
+from storage.take_header import TakeHeader
 
-LEDGER = ".mien-outputs.json"
-"""Beside the files: for each its SHA-256 and what it was made from."""
 
-
-def write_output(path: Path, made_from: str, write: Callable[[Path], None], *, overwrite: bool = False) -> bool:
+def write_output(
+    path: Path,
+    made_from: str,
+    write: Callable[[Path], None],
+    *,
+    overwrite: bool = False,
+    of: TakeHeader | None = None,
+) -> bool:
     """Write a file unless it is there already, made from the same; True when it was written.
 
-    Raises InputError when the file in the way is not one that mien wrote and that nobody changed since.
+    `of` is the take that the file shows: `mien forget` finds the file by it, wherever the take went. Raises InputError
+    when the file in the way is not one that mien wrote and that nobody changed since.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    ledger_path = path.parent / LEDGER
-    ledger = _read(ledger_path)
-    entry = ledger.get(path.name)
+    try:
+        ledger = read_ledger(place_of(path.parent))
+    except InputError:
+        ledger = {}  # a damaged ledger vouches for nothing
+    entry, subject_id = ledger.get(path.name), "" if of is None else of.subject_id
     if path.exists():
-        untouched = entry is not None and entry["sha256"] == _sha256(path)
-        if untouched and entry is not None and entry["made_from"] == made_from:
+        untouched = entry is not None and entry.sha256 == digest_of_file(path)
+        if untouched and entry is not None and entry.made_from == made_from:
+            if subject_id and entry.subject_id != subject_id:
+                ledger[path.name] = replace(entry, subject_id=subject_id)
+                write_whole(path.parent / LEDGER, ledger_bytes(ledger))
             return False
         if not untouched and not overwrite:
             raise InputError(
@@ -35,17 +48,6 @@ def write_output(path: Path, made_from: str, write: Callable[[Path], None], *, o
         write(path)
     except OSError as error:
         raise InputError(f"room to write {path}", str(error), "free some space and run the command again") from error
-    ledger[path.name] = {"made_from": made_from, "sha256": _sha256(path)}
-    write_whole(ledger_path, json.dumps(ledger, indent=1, sort_keys=True))
+    ledger[path.name] = OutputEntry(made_from, digest_of_file(path), subject_id)
+    write_whole(path.parent / LEDGER, ledger_bytes(ledger))
     return True
-
-
-def _read(path: Path) -> dict[str, dict[str, str]]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -30,16 +30,22 @@ def inspect(take: TakePath, as_json: JsonFlag = False) -> int:
     return 0
 
 
-def check(take: TakePath, as_json: JsonFlag = False) -> int:
+def check(take: TakePath, html: OptionalPath = None, as_json: JsonFlag = False) -> int:
     """Integrity and quality of a take; exits with 1 when it must be shot again.
 
     Args:
         take: the take.
+        html: also write a page with pictures and time courses.
     """
     from capture.quality import check_take
     from storage.take import Take
 
-    report = check_take(Take.open(take))
+    opened = Take.open(take)
+    report = check_take(opened)
+    if html is not None:
+        from workflows.quality_page import write_quality_page
+
+        write_quality_page(opened, report, html)
     if as_json:
         print_json(report.to_json())
     else:
@@ -76,7 +82,7 @@ def bench(name: BenchName = None, gate: bool = False, update_baseline: bool = Fa
     """Run our benchmarks; with --gate, exit with 1 when a figure misses its target or is worse than the baseline.
 
     Args:
-        name: desk, portrait, scan or raster; all of them if left out.
+        name: desk, portrait, scan, raster or ingest; all of them if left out.
         gate: compare with benchmarks/targets.toml and benchmarks/baseline.json.
         update_baseline: make the figures of what was run the new baseline.
     """

@@ -56,29 +56,32 @@ def export(
     overwrite: bool = False,
     as_json: JsonFlag = False,
 ) -> int:
-    """Write the head as GLB or a fused surface as PLY.
+    """Write the head as GLB, a fused surface as PLY, or the cameras in another program's format.
 
     Args:
         take: the take.
-        out: the file.
-        format: glb or ply.
+        out: the file; for opencv and colmap a folder.
+        format: glb, ply, or of the cameras: rig, opencv, colmap, nerfstudio or k4a.
         frame: which frame's surface, for ply.
         overwrite: replace a file that mien did not write.
     """
     from storage.take import Take
-    from workflows.exporting import export_glb, export_ply
+    from workflows.exporting import CALIBRATION_FORMATS, export_calibration, export_glb, export_ply
     from workflows.outputs import write_output
     from workflows.surfaces import run_name
 
     opened = Take.open(take)
+    of = opened.header
     if format == "glb":
         made_from = opened.results.read("fit").digest
-        fresh = write_output(out, made_from, lambda path: export_glb(opened, path), overwrite=overwrite)
+        fresh = write_output(out, made_from, lambda path: export_glb(opened, path), overwrite=overwrite, of=of)
     elif format == "ply":
         made_from = opened.results.read("surface", run_name(frame)).digest
-        fresh = write_output(out, made_from, lambda path: export_ply(opened, path, frame), overwrite=overwrite)
+        fresh = write_output(out, made_from, lambda path: export_ply(opened, path, frame), overwrite=overwrite, of=of)
+    elif format in CALIBRATION_FORMATS:
+        fresh = export_calibration(opened, out, CALIBRATION_FORMATS[format], overwrite)
     else:
-        raise InputError("--format glb or ply", repr(format), "choose one of these")
+        raise InputError(f"--format glb, ply, {', '.join(CALIBRATION_FORMATS)}", repr(format), "choose one of these")
     return answer({"file": str(out), "written": fresh}, as_json)
 
 
@@ -101,7 +104,9 @@ def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag 
         opened.results.read(step, run).digest for step in opened.results.steps() for run in opened.results.runs(step)
     ]
     made_from = " ".join([opened.digest, *done])
-    fresh = write_output(out, made_from, lambda path: write_report(opened, path, quality), overwrite=overwrite)
+    fresh = write_output(
+        out, made_from, lambda path: write_report(opened, path, quality), overwrite=overwrite, of=opened.header
+    )
     return answer({"file": str(out), "written": fresh}, as_json)
 
 
