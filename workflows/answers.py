@@ -51,7 +51,10 @@ def print_json(values: dict[str, Any]) -> None:
 
 @contextmanager
 def clean_stdout() -> Iterator[None]:
-    """Keep standard output for the answer: libraries that print there (Warp's greeting) go to standard error."""
+    """Keep standard output for the answer: libraries that print there (Warp's greeting) go to standard error.
+
+    A reader that has seen enough and gone (`| head`) is no fault.
+    """
     keep = os.dup(1)
     os.dup2(2, 1)
     own = os.fdopen(keep, "w")
@@ -59,6 +62,9 @@ def clean_stdout() -> Iterator[None]:
     try:
         yield
     finally:
-        own.flush()
+        try:
+            own.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), own.fileno())
         sys.stdout = before
         os.dup2(own.fileno(), 1)
