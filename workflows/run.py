@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from capture.ingest import IngestConfig, ingest
+from capture.ingest import IngestConfig
 from capture.quality import QualityReport, check_take
 from geometry.errors import InputError
 from recon.surface import ReconConfig
 from storage.take import Take
 from workflows.exporting import export_glb, export_ply
 from workflows.heads import HeadConfig, StoredHead, find_landmarks, fit_heads
+from workflows.ingesting import ingest
 from workflows.outputs import write_output
 from workflows.progress import say, step
 from workflows.report import write_report
@@ -60,7 +61,7 @@ def run(source: Path, out: Path, config: RunConfig) -> RunOutcome:
     with step("check"):
         quality = check_take(take)
     for check in quality.checks:
-        if check.verdict != "pass":
+        if check.verdict in ("warn", "fail"):
             where = f" {check.camera}" if check.camera else ""
             say(f"  {check.verdict}: {check.name}{where}: {check.message}")
     if not quality.passed and not config.keep_going:
@@ -81,9 +82,10 @@ def _write_files(
     surface = take.results.read("surface", f"{middle:06d}")
     made_from = f"{head.result.digest} {surface.digest}"
     files = (out / "head.glb", out / "surface.ply", out / "report.html")
+    of = take.header
     with step("export"):
-        write_output(files[0], head.result.digest, lambda path: export_glb(take, path), overwrite=overwrite)
-        write_output(files[1], surface.digest, lambda path: export_ply(take, path, middle), overwrite=overwrite)
+        write_output(files[0], head.result.digest, lambda path: export_glb(take, path), overwrite=overwrite, of=of)
+        write_output(files[1], surface.digest, lambda path: export_ply(take, path, middle), overwrite=overwrite, of=of)
     with step("report"):
-        write_output(files[2], made_from, lambda path: write_report(take, path, quality), overwrite=overwrite)
+        write_output(files[2], made_from, lambda path: write_report(take, path, quality), overwrite=overwrite, of=of)
     return files

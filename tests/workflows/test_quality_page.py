@@ -17,7 +17,7 @@ from tests.capture.synthetic_recording import plain_script, synthetic_rig, write
 from workflows.ingesting import ingest
 from workflows.quality_charts import course_chart, spark_line
 from workflows.quality_page import thumbnail, write_quality_page
-from workflows.quality_words import figure, findings, headline, title, verdict_of, who
+from workflows.quality_words import TITLES, figure, findings, headline, title, verdict_of, who
 
 HOSTILE = "<script>alert('x')</script>&"
 
@@ -114,6 +114,15 @@ def test_a_damaged_take_has_a_page_too(tmp_path: Path) -> None:
     write_quality_page(take, check_take(take), tmp_path / "page.html")
     text = _read(tmp_path / "page.html").text
     assert "Shoot again: damaged files" in text and "left_rgb" in text
+
+
+def test_every_check_has_a_title_and_stands_in_the_docs() -> None:
+    root = Path(__file__).resolve().parent.parent.parent
+    told = (root / "docs" / "quality.md").read_text()
+    assert [name for name in TITLES if f"`{name}`" not in told] == []
+    code = "".join(path.read_text() for path in (root / "capture" / "quality").glob("*.py"))
+    made = set(re.findall(r'(?:Check|Judged|not_judged)\(\s*"(\w+)"|name="(\w+)"', code))
+    assert {first or second for first, second in made} <= set(TITLES)
 
 
 def test_findings_of_many_cameras_are_one_with_the_worst_first() -> None:

@@ -135,14 +135,20 @@ def _check_table(checks: list[Check]) -> Markup:
 def _summary_table(checks: list[Check]) -> Markup:
     """A row per name of check, with the range over the cameras."""
     rows = []
-    for name in dict.fromkeys(check.name for check in checks):
-        same = [check for check in checks if check.name == name]
+    for name, kind in dict.fromkeys((check.name, grade(check)) for check in checks):
+        same = [check for check in checks if (check.name, grade(check)) == (name, kind)]
         values = [check.value for check in same if isinstance(check.value, int | float)]
         unit = same[0].unit
         low, high = (min(values), max(values)) if values else (None, None)
         extent = _with_unit(low, unit) if low == high else f"{number(low)} to {_with_unit(high, unit)}"
         rows.append(
-            (badge(grade(same[0]), "passed"), words(name), str(len(same)), extent, _with_unit(same[0].limit, unit))
+            (
+                badge(kind, "passed" if kind == GOOD else "not judged"),
+                words(name),
+                str(len(same)),
+                extent,
+                _with_unit(same[0].limit, unit),
+            )
         )
     return table(("", "Check", "Times", "Value", "Limit"), rows, "checks")
 
