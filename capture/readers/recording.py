@@ -88,6 +88,10 @@ class Recording:
     """Terms of use; empty if the recording does not say."""
     consent: str = ""
     """What the subject agreed to; empty if the recording does not say."""
+    slate: str = ""
+    """Name of the scene, as on the clapperboard; empty if the recording does not say."""
+    take_number: str = ""
+    """Which attempt at it; empty if the recording does not say."""
     notes: tuple[str, ...] = ()
     """What a user should know about these data, such as "disparity filtered by the phone"."""
     audio: tuple[AudioTrack, ...] = ()

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from capture.readers import open_recording
+from capture.readers import READERS, open_recording
 from geometry.errors import InputError
 
 
 def test_an_unknown_reader_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"truedepth, image_folder.*'realsense'"):
-        open_recording(tmp_path, "realsense")
+    with pytest.raises(InputError, match=r"layout, truedepth, .*image_folder.*'no_such_reader'"):
+        open_recording(tmp_path, "no_such_reader")
 
 
-@pytest.mark.parametrize("reader", ["auto", "truedepth", "image_folder"])
+@pytest.mark.parametrize("reader", ["auto", *READERS])
 def test_nothing_empty_folder_and_empty_file_are_refused_by_name(tmp_path: Path, reader: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.heic").touch()
