@@ -57,6 +57,8 @@ class Camera:
     """Measured correction, see `depth_scale`."""
     depth_consistency_m: float | None = None
     """Median distance to what the other depth cameras measured at the same places, if it was checked."""
+    epipolar_px: float | None = None
+    """Median distance of features from where other colour cameras say they lie, pixels, if it was checked."""
     colour_matrix: Float[np.ndarray, "3 4"] | None = None
     """Linear RGB of this camera, 1 appended, to that of the rig's reference camera; None: not matched."""
 

@@ -54,6 +54,7 @@ def camera_to_json(camera: Camera) -> dict[str, Any]:
         "depth_scale": float(camera.depth_scale),
         "depth_offset_m": float(camera.depth_offset_m),
         "depth_consistency_m": None if camera.depth_consistency_m is None else float(camera.depth_consistency_m),
+        "epipolar_px": None if camera.epipolar_px is None else float(camera.epipolar_px),
         "colour_matrix": None if camera.colour_matrix is None else np.asarray(camera.colour_matrix, np.float64),
     }
     return plain(values)
@@ -127,6 +128,7 @@ def _camera_from_json(values: Any, name: str) -> Camera:
             depth_scale=_number(values["depth_scale"]),
             depth_offset_m=float(_matrix([values["depth_offset_m"]], (1,))[0]),
             depth_consistency_m=_optional_number(values["depth_consistency_m"]),
+            epipolar_px=_optional_number(values["epipolar_px"]),
             colour_matrix=None if values["colour_matrix"] is None else _matrix(values["colour_matrix"], (3, 4)),
         )
     except KeyError as error:

@@ -24,20 +24,22 @@ from geometry.rigs import Rig
 from geometry.transforms import RigidTransform
 from rendering.arrays import rasterize_arrays
 from rendering.screen import screen_window
-from storage.image_folder import MARKER, FrameTable, RecordingCard, write_whole
+from storage.image_folder import MARKER, FrameTable, RecordingCard, SoundCard, write_whole
 from storage.rig_json import rig_to_json
 from studio.appearance import Appearance, paint_appearance
+from studio.clocks import ClockReading, ClockTruth, read_clock, simulate_clocks
 from studio.performance import Performance, perform, stand_still
 from studio.presets import FACE_CENTRE, PRESETS, calibrated
-from studio.sensors import ClockReading, SensorNoise, draw_sensor_noise, read_clock, sense_colour, sense_depth
+from studio.sensors import SensorNoise, draw_sensor_noise, sense_colour, sense_depth
 from studio.shading import TexturedMesh, shade
+from studio.sound_files import SOUNDS, write_sounds
 from studio.subject import Subject, draw_subject, scanned_subject
 
 SUPERSAMPLE = 2
 MARGIN_PX = 12
 BACKDROP = 0.035
 """Linear radiance of the dark curtain, which returns no infrared light."""
-NOISES, FAULTS = ("none", "kinect"), ("none", "usual")
+NOISES, FAULTS = ("none", "kinect"), ("none", "usual", "studio")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class SimulationConfig:
     noise: str = "kinect"
     """none, or kinect: depth and colour noise, and a calibration that is slightly off."""
     faults: str = "none"
-    """none, or usual: dropped and doubled frames, a camera that starts late."""
+    """none; usual: dropped and doubled frames, a camera that starts late; or studio: the worst clocks, and triggers."""
     scan: Path | None = None
     """A real scan to record instead of a drawn subject (y up, facing +z)."""
     unit: str = "mm"
@@ -62,12 +64,15 @@ class SimulationConfig:
     """Shape outside the fitted model's space, mm RMS over the face; 0 for exact tests."""
     rate: float = 30.0
     """Frames a second."""
+    sound: str = "none"
+    """none, ltc (timecode on a track of each device) or clap (a room with a voice and claps); of faults studio."""
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("--preset", self.preset, tuple(PRESETS)),
             ("--noise", self.noise, NOISES),
             ("--faults", self.faults, FAULTS),
+            ("--sound", self.sound, SOUNDS if self.faults == "studio" else SOUNDS[:1]),
         ):
             if value not in allowed:
                 raise InputError(f"{name} {' or '.join(allowed)}", repr(value), "choose one of these")
@@ -115,7 +120,7 @@ def simulate(
     A killed simulation of the same configuration continues where it stopped. Raises InputError when something else
     stands in the way.
     """
-    wanted = json.dumps({**asdict(config), "scan": _scan_digest(config)}, indent=1, default=str)
+    wanted = _note(config)
     note = out / "simulation.json"
     if out.exists() and any(out.iterdir()):
         same = note.exists() and note.read_text() == wanted
@@ -133,21 +138,35 @@ def simulate(
             shutil.rmtree(out)
     write_whole(note, wanted)
     stage = _set_stage(config)
-    triggers = _recorded_triggers(config, stage.rig)
+    clocks, truth = _clocks(config, stage.rig)
+    triggers = tuple(truth.triggers[name] for name in stage.rig.ids)
     times_s = np.arange(config.frames) / config.rate
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
         for frame in range(config.frames):
             list(pool.map(lambda number, frame=frame: _shoot(out, stage, frame, number), range(len(stage.rig.cameras))))
             if progress:
                 progress(frame + 1, config.frames)
-    _write_tables(out, stage, triggers, times_s)
+    _write_tables(out, stage, clocks, triggers)
     _write_truth(out / "truth", stage, triggers, times_s)
     reported = stage.rig if config.noise == "none" else calibrated(stage.rig, config.subject)
     write_whole(out / "rig.json", json.dumps(rig_to_json(reported), indent=1))
     licence = "simulated subject, CC0-1.0" if config.scan is None else "as the scan's own licence says"
     subject_id = f"sim-{config.subject:04d}" if config.scan is None else f"scan-{config.scan.stem}"
-    RecordingCard(subject_id, licence, "simulated", stage.rig.ids).write(out)
+    sounds = tuple(SoundCard(*names) for names in write_sounds(out, stage.rig, truth, _sound_of(config)))
+    RecordingCard(subject_id, licence, "simulated", stage.rig.ids, sounds).write(out)
     return True
+
+
+def _note(config: SimulationConfig) -> str:
+    """What makes a recording this one and no other; options that came later are left out where they say nothing."""
+    values = {**asdict(config), "scan": _scan_digest(config)}
+    if config.sound == "none":
+        del values["sound"]
+    return json.dumps(values, indent=1, default=str)
+
+
+def _sound_of(config: SimulationConfig) -> tuple[str, float, int]:
+    return config.sound, config.frames / config.rate, config.subject
 
 
 def _scan_digest(config: SimulationConfig) -> str | None:
@@ -179,6 +198,19 @@ def _set_stage(config: SimulationConfig) -> Stage:
         wear = np.zeros(subject.texture.shape[:2])
         appearance = Appearance(subject.texture, wear, 0.6, appearance.light, appearance.key_direction, 0)
     return Stage(config, model, subject, appearance, performance, rig, sensors, face_mask)
+
+
+def _clocks(config: SimulationConfig, rig: Rig) -> tuple[dict[str, ClockReading], ClockTruth]:
+    """What each camera's recorder notes, a line a frame, and the truth about it."""
+    if config.faults == "studio":
+        return simulate_clocks(rig, config.frames, config.rate, config.subject)
+    triggers = _recorded_triggers(config, rig)
+    times_s = np.arange(config.frames) / config.rate
+    clocks = {}
+    for number, camera in enumerate(rig.cameras):
+        clock, kept = read_clock(times_s, config.subject, number), np.array(triggers[number])
+        clocks[camera.id] = ClockReading(clock.device_ns[kept], clock.host_ns[kept], clock.frame_counter[kept])
+    return clocks, ClockTruth(dict(zip(rig.ids, triggers, strict=True)), {}, "")
 
 
 def _recorded_triggers(config: SimulationConfig, rig: Rig) -> tuple[tuple[int, ...], ...]:
@@ -273,14 +305,14 @@ def _mask(stage: Stage, face_index: np.ndarray) -> UInt8[np.ndarray, "h w"]:
     return np.where(face_index >= 0, value[face_index], 0).astype(np.uint8)
 
 
-def _write_tables(out: Path, stage: Stage, triggers: tuple[tuple[int, ...], ...], times_s: np.ndarray) -> None:
+def _write_tables(
+    out: Path, stage: Stage, clocks: dict[str, ClockReading], triggers: tuple[tuple[int, ...], ...]
+) -> None:
     """Each camera's frames.csv, with its own clock; doubled frames arrive twice."""
     for number, camera in enumerate(stage.rig.cameras):
-        clock: ClockReading = read_clock(times_s, stage.config.subject, number)
-        kept = np.array(triggers[number])
         files = tuple(_picture_path(out, camera, frame).name for frame in triggers[number])
-        table = FrameTable(files, clock.device_ns[kept], clock.host_ns[kept], clock.frame_counter[kept])
-        table.write(out / camera.id)
+        clock = clocks[camera.id]
+        FrameTable(files, clock.device_ns, clock.host_ns, clock.frame_counter, clock.trigger_id).write(out / camera.id)
         for frame in set(range(stage.config.frames)) - set(triggers[number]):
             _picture_path(out, camera, frame).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What sensors do to a perfect picture: depth noise, colour noise, exposure, and clocks of their own."""
+"""What sensors do to a perfect picture: depth noise, colour noise, exposure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int64, UInt8, UInt16
+from jaxtyping import Float, UInt8, UInt16
 
 from rendering.colour import srgb_encode
 
@@ -81,27 +81,3 @@ def sense_colour(
     if sensor.noisy:
         srgb = srgb + random.normal(0, COLOUR_SIGMA, srgb.shape)
     return np.clip(np.round(srgb), 0, 255).astype(np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class ClockReading:
-    """What a recorder notes beside each frame."""
-
-    device_ns: Int64[np.ndarray, "t"]
-    """The camera's own clock."""
-    host_ns: Int64[np.ndarray, "t"]
-    """When the frame arrived at the host."""
-    frame_counter: Int64[np.ndarray, "t"]
-    """Counts triggers, from 0; a gap is a dropped frame."""
-
-
-def read_clock(time_s: Float[np.ndarray, "t"], seed: int, camera_number: int) -> ClockReading:
-    """A camera's clock: started by itself, a few ppm fast or slow, frames arriving late by a varying latency."""
-    random = np.random.default_rng([seed, 4, camera_number])
-    offset_s, drift_ppm = random.uniform(1, 400), random.normal(0, 12)
-    device_s = offset_s + time_s * (1 + drift_ppm * 1e-6) + random.normal(0, 3e-5, len(time_s))
-    latency_s = 0.009 + random.exponential(0.0015, len(time_s))
-    host_epoch_ns = 1_767_225_600_000_000_000  # 2026-01-01 UTC: a simulated day is the same on every run
-    device_ns = np.round(device_s * 1e9).astype(np.int64)
-    host_ns = host_epoch_ns + np.round((time_s + latency_s) * 1e9).astype(np.int64)
-    return ClockReading(device_ns, np.maximum.accumulate(host_ns), np.arange(len(time_s), dtype=np.int64))

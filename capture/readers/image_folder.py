@@ -6,18 +6,15 @@ The format is `storage.image_folder`. A folder `truth/` beside the pictures is n
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from capture.readers.picture_file import read_picture
-from capture.readers.recording import Recording, StreamClock
-from geometry.cameras import Camera
+from capture.readers.frame_sources import CameraFrames, PictureSeries
+from capture.readers.media_sound import sound_tracks
+from capture.readers.recording import AudioTrack, Recording, StreamClock
 from geometry.errors import InputError
 from geometry.rigs import Rig
-from storage.image_folder import MARKER, FrameTable, RecordingCard
+from storage.image_folder import AUDIO, MARKER, FrameTable, RecordingCard, SoundCard, read_anchors
 from storage.rig_json import read_rig
 
 RIG, TABLE, TRUTH = "rig.json", "frames.csv", "truth"
@@ -50,22 +47,51 @@ def read_image_folder(source: Path) -> Recording:
     except (OSError, OverflowError, RecursionError, UnicodeError) as error:
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"a readable recording at {source}", got, "check its permissions and copy it again") from error
-    files = {name: table.files for name, table in tables.items()}
-    pictures = (source / name / file for name in files for file in dict.fromkeys(files[name]))
+    files = {name: tuple(source / name / file for file in table.files) for name, table in tables.items()}
+    frames = CameraFrames(str(source), {camera.id: PictureSeries(camera, files[camera.id]) for camera in rig.cameras})
     return Recording(
         address=str(source),
         reader="image_folder",
         rig=rig,
-        clocks={
-            name: StreamClock(table.device_ns, table.host_ns, table.frame_counter) for name, table in tables.items()
-        },
-        read_frame=_FolderFrames(source, {camera.id: camera for camera in rig.cameras}, files),
-        source_files=(source / MARKER, source / RIG, *(source / name / TABLE for name in files), *pictures),
+        clocks={name: _clock(table) for name, table in tables.items()},
+        read_frame=frames,
+        read_jpeg=frames.jpeg,
+        frame_files=files,
+        source_files=(
+            source / MARKER,
+            source / RIG,
+            *(source / name / TABLE for name in files),
+            *(picture for pictures in files.values() for picture in dict.fromkeys(pictures)),
+            *(path for sound in card.audio for path in _sound_files(source, sound)),
+        ),
         subject_id=card.subject_id,
         licence=card.licence,
         consent=card.consent,
         notes=tuple(notes),
+        audio=tuple(_audio(source, sound) for sound in card.audio),
     )
+
+
+def _clock(table: FrameTable) -> StreamClock:
+    return StreamClock(table.device_ns, table.host_ns, table.frame_counter, table.trigger_id, table.timecode_ns)
+
+
+def _sound_files(source: Path, sound: SoundCard) -> tuple[Path, Path]:
+    return source / AUDIO / f"{sound.id}.wav", source / AUDIO / f"{sound.id}.csv"
+
+
+def _audio(source: Path, sound: SoundCard) -> AudioTrack:
+    """A sound track with the recorder's own anchors, because a sound file does not know the device's clock."""
+    samples, anchors = _sound_files(source, sound)
+    if not samples.is_file():
+        got, remedy = f"no file {samples}", f"copy it again, or take the track out of {MARKER}"
+        raise InputError(f"the sound track {sound.id}", got, remedy)
+    (track, *_) = sound_tracks(samples, sound.camera, sound.id)
+    table = read_anchors(anchors)
+    if table[0, 0] < 0 or table[-1, 0] > track.sample_count:
+        got = f"samples {table[0, 0]} to {table[-1, 0]} in {anchors}"
+        raise InputError(f"samples of the {track.sample_count} in {samples}", got, "copy the folder of sounds again")
+    return replace(track, anchors=table)
 
 
 def _rig_of(source: Path, card: RecordingCard) -> Rig:
@@ -111,25 +137,6 @@ def _folder_notes(folder: Path, table: FrameTable) -> list[str]:
 
 def _stray_folder_notes(source: Path, rig: Rig) -> list[str]:
     with os.scandir(source) as entries:
-        names = sorted(entry.name for entry in entries if entry.name not in (*rig.ids, TRUTH) and entry.is_dir())
+        names = sorted(entry.name for entry in entries if entry.name not in (*rig.ids, TRUTH, AUDIO) and entry.is_dir())
     strays = [name for name in names if (source / name / TABLE).is_file()]
     return [f"{name}: a camera's folder that {MARKER} does not name is left out" for name in strays]
-
-
-@dataclass(frozen=True, eq=False)
-class _FolderFrames:
-    """Reads a picture each time it is asked; holds no pixels and no open file."""
-
-    folder: Path
-    cameras: Mapping[str, Camera]
-    files: Mapping[str, tuple[str, ...]]
-
-    def __call__(self, camera_id: str, index: int) -> np.ndarray:
-        if camera_id not in self.cameras:
-            expected = f"a camera of {self.folder} ({', '.join(self.cameras)})"
-            raise InputError(expected, repr(camera_id), "correct the camera's name")
-        files = self.files[camera_id]
-        if not 0 <= index < len(files):
-            expected = f"a frame from 0 to {len(files) - 1} of {camera_id}"
-            raise InputError(expected, f"frame {index}", "choose a frame that was recorded")
-        return read_picture(self.folder / camera_id / files[index], self.cameras[camera_id])

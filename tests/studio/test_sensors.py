@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from studio.sensors import SensorNoise, draw_sensor_noise, read_clock, sense_colour, sense_depth
+from studio.clocks import read_clock
+from studio.sensors import SensorNoise, draw_sensor_noise, sense_colour, sense_depth
 
 NOISY = SensorNoise(noisy=True)
 
