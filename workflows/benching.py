@@ -1,9 +1,9 @@
 """Our benchmarks: each simulates or takes a recording, runs the main job as a user does, and evaluates the result.
 
-The rasterizer's is a script of its own, `benchmarks/raster.py`, because it stands beside peers that mien does not
-import. The gate judges figures twice: by the targets, and by the committed baseline, than which none may be worse by
-more than its relative tolerance. Times are no part of the second, since machines differ; ratios, accuracies and memory
-are.
+The rasterizer's and the ingest's are scripts of their own in `benchmarks/`, because they stand beside peers that mien
+does not import. The gate judges figures twice: by the targets, and by the committed baseline, than which none may be
+worse by more than its relative tolerance. Times are no part of the second, since machines differ; ratios, accuracies
+and memory are.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ NEEDS = {
     "pytorch3d": "PyTorch3D",
     "nvdiffrast": "nvdiffrast",
     "peers": "stored result of PyTorch3D (MIEN_DATA)",
+    "data": "folder of real recordings (MIEN_DATA)",
     "cores": "second core",
 }
 """What a figure may need that not every machine has; `needs` in the targets and `absent` in the answer name it."""
@@ -94,16 +95,32 @@ def scan(folder: Path) -> Figures:
 
 
 def raster(folder: Path) -> Figures:
-    """The rasterizer beside its peers; its rows go to standard error as they come."""
-    command = [sys.executable, str(FOLDER / "raster.py"), "--json"]
+    """The rasterizer beside its peers."""
+    return _script("raster.py")
+
+
+def ingest(folder: Path) -> Figures:
+    """The ingest beside plain decoding; clocks, calibration and real recordings against their truth."""
+    return _script("ingest.py")
+
+
+def _script(name: str) -> Figures:
+    """What a script of `benchmarks/` measures; its rows go to standard error as they come."""
+    command = [sys.executable, str(FOLDER / name), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise InputError("benchmarks/raster.py to end well", f"exit code {done.returncode}", "mend what it names above")
+        raise InputError(f"benchmarks/{name} to end well", f"exit code {done.returncode}", "mend what it names above")
     answer = json.loads(done.stdout)
     return Figures([Metric(**row) for row in answer["metrics"]], answer["absent"])
 
 
-BENCHMARKS: dict[str, Callable[[Path], Figures]] = {"desk": desk, "portrait": portrait, "scan": scan, "raster": raster}
+BENCHMARKS: dict[str, Callable[[Path], Figures]] = {
+    "desk": desk,
+    "portrait": portrait,
+    "scan": scan,
+    "raster": raster,
+    "ingest": ingest,
+}
 
 
 def bench(name: str | None) -> dict[str, Figures]:

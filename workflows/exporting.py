@@ -1,19 +1,28 @@
-"""Results to files: the head as GLB, the fused surface as PLY."""
+"""Results to files: the head as GLB, the fused surface as PLY, the cameras in other programs' formats."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
+from capture.calibration.formats import write_calibration
 from export.gltf import AssetMetadata, HeadAnimation, HeadAsset, write_glb
 from export.ply import write_ply
 from flame_fitting.models.registry import load_head_model
+from geometry.errors import InputError
 from storage.provenance import tool_version
 from storage.take import Take
 from workflows.heads import StoredHead
 from workflows.surfaces import read_surface
+
+CALIBRATION_FORMATS: Mapping[str, str] = MappingProxyType(
+    {"rig": "mien", "opencv": "opencv", "colmap": "colmap", "nerfstudio": "nerfstudio", "k4a": "k4a"}
+)
+"""What `--format` calls the formats of `capture.calibration.formats`."""
 
 
 def head_asset(take: Take) -> HeadAsset:
@@ -68,3 +77,11 @@ def export_ply(take: Take, path: Path, frame: int) -> None:
     """Write a frame's fused surface as PLY with colours and normals, world metres."""
     surface = read_surface(take, frame)
     write_ply(path, surface.vertices, surface.faces, surface.colours, surface.vertex_normals())
+
+
+def export_calibration(take: Take, path: Path, format: str, overwrite: bool) -> bool:
+    """Write the take's cameras; True. InputError if something is there and `overwrite` does not allow to replace it."""
+    if path.exists() and not overwrite:
+        raise InputError("a free place for the cameras", f"{path}, which exists", "name another, or use --overwrite")
+    write_calibration(path, take.rig, format)
+    return True

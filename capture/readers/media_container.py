@@ -30,6 +30,8 @@ REMEDY = "copy the file again from the recorder, or record again"
 def format_of(path: Path) -> str | None:
     """libav's name of the container that the first bytes show, or None; never raises."""
     try:
+        if not path.is_file():  # a pipe would wait for someone to write
+            return None
         with path.open("rb") as file:
             start = file.read(16)
     except (OSError, ValueError):

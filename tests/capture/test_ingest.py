@@ -1,49 +1,36 @@
-"""A recording becomes a take bit for bit, whatever interrupts it; what is wrong with it is said in words."""
+"""What an ingest plans before it reads pictures: every frame once, in whole shards, and nothing that is done."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
+import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from capture.ingest import IngestConfig, ingest
+from capture import ingest as module
+from capture.ingest import FilePortion, FramePortion, IngestConfig, IngestPlan, plan_ingest
+from capture.ingest_finish import finish_ingest
+from capture.ingest_portions import Stopped, run_portion
+from capture.readers import Recording
 from capture.readers.image_folder import read_image_folder
+from capture.readers.recording import AudioTrack, ImuTrack
+from geometry.cameras import Camera
 from geometry.errors import InputError
 from geometry.rigs import Rig
-from storage.image_folder import FrameTable, RecordingCard
+from storage.codecs import CODECS
+from storage.documents import read_group
 from storage.integrity import verify_take
+from storage.jpeg import decode_jpeg
 from storage.take import Take
-from tests.capture.synthetic_recording import (
-    CAMERAS,
-    Script,
-    jpeg_bytes,
-    picture,
-    plain_script,
-    png_bytes,
-    synthetic_rig,
-    write_recording,
-    write_rig_json,
-)
-from tests.storage.synthetic_take import tree
+from tests.capture.synthetic_recording import CAMERAS, SIZE_HW, plain_script, png_bytes, write_recording
 
-FRAMES = 20
+FRAMES = 37
 CONFIG = IngestConfig()
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture
@@ -51,321 +38,201 @@ def source(tmp_path: Path) -> Path:
     return write_recording(tmp_path / "recording", plain_script(FRAMES), jpeg=("right_rgb",))
 
 
-@pytest.fixture
-def faulty(tmp_path: Path) -> Path:
-    """One camera late, one with a drop and a doubled frame."""
-    cameras = dict(plain_script(FRAMES).cameras)
-    cameras["left_depth"] = replace(cameras["left_depth"], triggers=tuple(range(3, FRAMES)))
-    cameras["right_rgb"] = replace(cameras["right_rgb"], triggers=(0, 1, 1, 2, *range(4, FRAMES)))
-    return write_recording(tmp_path / "recording", Script(cameras))
+def planned(source: Path, path: Path, config: IngestConfig = CONFIG) -> IngestPlan:
+    plan = plan_ingest(source, path, config)
+    assert isinstance(plan, IngestPlan)
+    return plan
 
 
-def _refusal(source: Path, take_path: Path, config: IngestConfig = CONFIG, overwrite: bool = False) -> str:
-    with pytest.raises(InputError) as caught:
-        ingest(source, take_path, config, overwrite=overwrite)
-    return str(caught.value)
+def all_of(source: Path, path: Path, config: IngestConfig = CONFIG) -> Take:
+    with planned(source, path, config) as plan:
+        for portion in plan.portions:
+            run_portion(plan, portion)
+        return finish_ingest(plan)
 
 
-def test_the_take_holds_every_pixel_and_every_clock(source: Path, tmp_path: Path) -> None:
-    take = ingest(source, tmp_path / "take.zarr", CONFIG)
+def given(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the ingest open this recording."""
+    monkeypatch.setattr(module, "open_recording", lambda source, reader: recording)
+
+
+def frames_in(plan: IngestPlan) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for portion in plan.portions:
+        if isinstance(portion, FramePortion):
+            found.setdefault(portion.camera_id, []).extend(t for shard in portion.shards for t in shard)
+    return found
+
+
+@pytest.mark.parametrize("together", [0, 1, 16, 17, 1000])
+def test_every_frame_is_in_one_portion_of_whole_shards(
+    source: Path, tmp_path: Path, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(replace(read_image_folder(source), frames_per_portion=together), monkeypatch)
+    with planned(source, tmp_path / "take") as plan:
+        assert plan.frame_count == plan.frames_left == 4 * FRAMES
+        assert frames_in(plan) == {name: list(range(FRAMES)) for name in CAMERAS}
+        for portion in plan.portions:
+            if isinstance(portion, FramePortion):
+                assert set(portion.shards) <= set(plan.writer.all_shards(portion.camera_id))
+                assert portion.frame_count == FRAMES - portion.shards[0].start or portion.frame_count >= together
+        assert [p.names for p in plan.portions if isinstance(p, FilePortion)] == [plan.states.others]
+
+
+def test_what_is_done_is_not_planned_again_unless_its_files_were_written_since(source: Path, tmp_path: Path) -> None:
+    with planned(source, tmp_path / "take") as plan:
+        for portion in plan.portions[:4]:
+            run_portion(plan, portion)
+        left = plan.portions[4:]
+    with planned(source, tmp_path / "take") as plan:
+        assert plan.portions == left
+    picture = source / "left_rgb" / "000001.png"
+    picture.write_bytes(png_bytes(np.full((*SIZE_HW, 3), 9, np.uint8)).ljust(picture.stat().st_size, b"\0"))
+    os.utime(picture, ns=(1, 1))
+    with planned(source, tmp_path / "take") as plan:
+        assert set(frames_in(plan)["left_rgb"]) - set(range(16)) == {
+            t for p in left if isinstance(p, FramePortion) and p.camera_id == "left_rgb" for s in p.shards for t in s
+        }
+        assert set(range(16)) <= set(frames_in(plan)["left_rgb"])
+        for portion in plan.portions:
+            run_portion(plan, portion)
+        take = finish_ingest(plan)
+    assert verify_take(take.path) == [] and (take.stream("left_rgb").frame(1) == 9).all()
+
+
+def test_a_plan_crosses_process_borders(source: Path, tmp_path: Path) -> None:
+    with planned(source, tmp_path / "take") as plan:
+        elsewhere = pickle.loads(pickle.dumps(plan))
+        for portion in pickle.loads(pickle.dumps(plan.portions)):
+            run_portion(elsewhere, portion)
+        assert verify_take(finish_ingest(plan).path) == []
+
+
+def test_a_portion_stops_between_shards(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(replace(read_image_folder(source), frames_per_portion=1000), monkeypatch)
+    answers = iter([False, False, True])
+    with planned(source, tmp_path / "take") as plan:
+        portion = next(p for p in plan.portions if isinstance(p, FramePortion))
+        with pytest.raises(Stopped):
+            run_portion(plan, portion, lambda: next(answers))
+        assert set(plan.writer.read_progress(portion.camera_id)) == {0}
+
+
+def test_codecs_follow_what_cameras_recorded(source: Path, tmp_path: Path) -> None:
+    take = all_of(source, tmp_path / "auto")
+    codecs = {name: plan.codec for name, plan in take.root.streams.items()}
+    assert codecs["right_rgb"] == "jpeg" and codecs["left_depth"] == codecs["right_depth"] == "jpegxl"
     recording = read_image_folder(source)
+    frame = recording.read_frame("left_rgb", 0)[None]
+    sizes = {name: len(CODECS[name].encode(frame)) for name in ("jpegxl", "residual")}
+    assert sizes[codecs["left_rgb"]] == min(sizes.values())
+    portable = all_of(source, tmp_path / "portable", IngestConfig(codec="portable"))
+    assert {plan.codec for plan in portable.root.streams.values()} == {"blosc"}
+    lossy = all_of(source, tmp_path / "lossy", IngestConfig(lossy_colour=True))
+    assert {name: plan.codec for name, plan in lossy.root.streams.items()} == {
+        "left_rgb": "jpegxl_lossy", "left_depth": "jpegxl", "right_rgb": "jpeg", "right_depth": "jpegxl",
+    }  # fmt: skip
+    assert lossy.root.config["lossy_colour"] is True and take.root.config["lossy_colour"] is False
+    for name in CAMERAS:
+        for t in (0, 20):
+            assert np.array_equal(portable.stream(name).frame(t), take.stream(name).frame(t))
+            assert np.array_equal(take.stream(name).frame(t), recording.read_frame(name, t))
+
+
+def test_a_cameras_jpegs_are_stored_as_they_are(source: Path, tmp_path: Path) -> None:
+    for path in (source / "right_rgb").glob("*.jpg"):
+        image = Image.open(path)
+        exif = image.getexif()
+        exif[0x010E] = "a tell-tale"
+        image.save(path, quality=90, exif=exif)
+    take, recording = all_of(source, tmp_path / "take"), read_image_folder(source)
+    files = sorted(path for path in (tmp_path / "take/streams/right_rgb/frames").rglob("*") if path.is_file())
+    stored = b"".join(path.read_bytes() for path in files)
+    assert b"tell-tale" not in stored and recording.read_jpeg is not None
+    for t in range(FRAMES):
+        bitstream = recording.read_jpeg("right_rgb", t)
+        assert bitstream is not None and bitstream in stored
+        assert np.array_equal(take.stream("right_rgb").frame(t), decode_jpeg(bitstream))
+
+
+def test_a_picture_that_is_no_jpeg_among_jpegs_is_refused_by_number(source: Path, tmp_path: Path) -> None:
+    (source / "right_rgb" / "000020.jpg").write_bytes((source / "left_rgb" / "000020.png").read_bytes())
+    with pytest.raises(InputError, match="frame 20 in another format"):
+        all_of(source, tmp_path / "take")
+
+
+def test_cameras_without_calibration_are_recorded_all_the_same(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = read_image_folder(source)
+    cameras = tuple(Camera.uncalibrated(c.id, c.module, c.kind, c.image_size_hw) for c in recording.rig.cameras)
+    given(replace(recording, rig=Rig(cameras)), monkeypatch)
+    take = all_of(source, tmp_path / "take")
+    assert not any(camera.is_calibrated for camera in take.rig.cameras)
+    assert verify_take(take.path) == [] and take.frame_count == FRAMES
+
+
+class Sound:
+    """Samples that are their own number."""
+
+    def __call__(self, start: int, stop: int) -> np.ndarray:
+        ramp = np.arange(start, stop, dtype=np.float32)[:, None] / 2**20
+        return np.concatenate([ramp, -ramp], 1)
+
+
+def test_sound_and_inertial_sensors_come_along_with_their_clocks(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 300_000
+    anchors = np.array([[0, 5], [count - 1, 6_250_000_000]], np.int64)
+    sound = AudioTrack("boom", "left_rgb", 48000.0, count, 2, anchors, Sound())
+    motion = np.arange(70, dtype=np.float32).reshape(10, 7)
+    imu = ImuTrack("left", "left_depth", np.arange(10, dtype=np.int64) * 5_000_000, motion)
+    given(replace(read_image_folder(source), audio=(sound,), imu=(imu,)), monkeypatch)
+    take = all_of(source, tmp_path / "take")
+    assert take.audio_ids == ("boom",) and take.imu_ids == ("left",)
+    stored = take.audio("boom")
+    assert (stored.rate_hz, stored.camera, stored.anchors.tolist()) == (48000.0, "left_rgb", anchors.tolist())
+    assert np.array_equal(stored.samples[...], Sound()(0, count))
+    assert np.array_equal(take.imu("left").values[...], motion)
     assert verify_take(take.path) == []
-    for number, camera in enumerate(take.rig.cameras):
-        stream, table = take.stream(camera.id), FrameTable.read(source / camera.id)
-        assert len(stream) == FRAMES
-        for t in range(FRAMES):
-            truth = recording.read_frame(camera.id, t) if camera.id == "right_rgb" else picture(camera, number, t)
-            assert np.array_equal(stream.frame(t), truth)
-        assert np.array_equal(stream.device_ns, table.device_ns)
-        assert stream.host_ns is not None and np.array_equal(stream.host_ns, table.host_ns)
-        assert stream.frame_counter is not None and np.array_equal(stream.frame_counter, table.frame_counter)
-    assert take.sync.index.tolist() == [[k] * 4 for k in range(FRAMES)]
 
 
-def test_the_header_says_where_it_comes_from(source: Path, tmp_path: Path) -> None:
-    header = ingest(source, tmp_path / "take.zarr", CONFIG).header
-    assert header.source == str(source) and header.reader == "image_folder"
-    assert (header.subject_id, header.consent, header.licence) == ("subject-7", "research", "CC0-1.0")
-    assert header.take_id == f"subject-7-{header.source_digest[:8]}"
-    config = IngestConfig(take_id="t1", subject_id="s1", consent="c1", licence="l1")
-    header = ingest(source, tmp_path / "other.zarr", config).header
-    assert (header.take_id, header.subject_id, header.consent, header.licence) == ("t1", "s1", "c1", "l1")
+class Row:
+    """Frames read in a row, one short of what is promised."""
+
+    def __init__(self, recording: Recording, missing: int) -> None:
+        self.read, self.missing = recording.read_frame, missing
+
+    def __call__(self, camera_id: str, frames: range) -> Iterator[np.ndarray]:
+        for frame in frames:
+            if frame != self.missing:
+                yield self.read(camera_id, frame)
 
 
-def test_measures_are_those_of_the_frames(source: Path, tmp_path: Path) -> None:
-    take = ingest(source, tmp_path / "take.zarr", CONFIG)
-    for camera in take.rig.cameras:
-        quality, stream = take.stream(camera.id).quality, take.stream(camera.id)
-        for t in range(FRAMES):
-            frame = stream.frame(t)
-            if camera.kind == "depth":
-                assert quality.exposure is None and quality.blur is None and quality.hole_rate is not None
-                assert quality.hole_rate[t] == pytest.approx((frame == 0).mean()) == pytest.approx(4 / 48)
-            else:
-                assert quality.hole_rate is None and quality.exposure is not None and quality.blur is not None
-                grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-                assert quality.exposure[t] == pytest.approx(grey.mean() / 255, rel=1e-6)
-                assert quality.blur[t] == pytest.approx(cv2.Laplacian(grey, cv2.CV_64F).var(), rel=1e-6)
-
-
-def test_faulty_streams_are_stored_whole_and_paired_by_time(faulty: Path, tmp_path: Path) -> None:
-    take = ingest(faulty, tmp_path / "take.zarr", CONFIG)
-    assert [len(take.stream(name)) for name in CAMERAS] == [20, 17, 20, 20]
-    for frame_set in range(FRAMES):
-        for number, camera in enumerate(take.rig.cameras):
-            frame = take.frame(camera.id, frame_set)
-            missing = (camera.id == "left_depth" and frame_set < 3) or (camera.id == "right_rgb" and frame_set == 3)
-            if missing:
-                assert frame is None
-            else:
-                assert frame is not None and np.array_equal(frame, picture(camera, number, frame_set))
-
-
-@pytest.mark.parametrize("frames", [0, 1, 15, 16, 17, 40, 79])
-def test_a_killed_ingest_resumes_to_the_same_bytes(
-    source: Path, tmp_path: Path, frames: int, monkeypatch: pytest.MonkeyPatch
+def test_a_video_that_ends_early_is_never_a_short_take(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingest(source, tmp_path / "whole.zarr", CONFIG)
-    path = tmp_path / "take.zarr"
-    budget = iter(range(frames))
-    from capture import ingest as module
-
-    measured = module.measure_frame
-
-    def killing(frame: np.ndarray) -> object:
-        if next(budget, None) is None:
-            raise Killed
-        return measured(frame)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "measure_frame", killing)
-        with pytest.raises(Killed):
-            ingest(source, path, CONFIG)
-    assert verify_take(path) != []
-    with pytest.raises(InputError, match="unfinished"):
-        Take.open(path)
-    kept = {file: file.stat().st_mtime_ns for file in path.glob("streams/*/frames/c/**/*") if file.is_file()}
-    ingest(source, path, CONFIG)
-    assert all(file.stat().st_mtime_ns == before for file, before in kept.items())
-    assert tree(path) == tree(tmp_path / "whole.zarr")
+    recording = read_image_folder(source)
+    given(replace(recording, read_frames=Row(recording, FRAMES - 1), frame_files={}, read_jpeg=None), monkeypatch)
+    with pytest.raises(InputError, match=f"{FRAMES} frames of .*; got {FRAMES - 1} that can be read"):
+        all_of(source, tmp_path / "take")
+    given(replace(recording, read_frames=Row(recording, -1), frame_files={}, read_jpeg=None), monkeypatch)
+    take = all_of(source, tmp_path / "take")
+    assert {file.path for file in take.sources} == {p.relative_to(source).as_posix() for p in recording.source_files}
 
 
-def test_an_ingest_that_is_killed_by_the_system_resumes_to_the_same_bytes(source: Path, tmp_path: Path) -> None:
-    ingest(source, tmp_path / "whole.zarr", CONFIG)
-    path = tmp_path / "take.zarr"
-    script = (
-        "import time; from pathlib import Path; import capture.ingest as module\n"
-        "measure = module.measure_frame\n"
-        "module.measure_frame = lambda frame: (time.sleep(0.02), measure(frame))[1]\n"
-        f"module.ingest(Path({str(source)!r}), {str(path)!r}, module.IngestConfig())\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    deadline = time.monotonic() + 60
-    while not any(path.glob("streams/*/frames/c/**/*")) and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    with pytest.raises(InputError, match="unfinished"):
-        Take.open(path)
-    ingest(source, path, CONFIG)
-    assert tree(path) == tree(tmp_path / "whole.zarr")
+def test_slate_take_number_and_notes_stand_in_the_take(source: Path, tmp_path: Path) -> None:
+    config = IngestConfig(slate="12A", take_number="3", notes="looked away at the end")
+    header = all_of(source, tmp_path / "take", config).header
+    assert (header.slate, header.take_number, header.notes) == ("12A", "3", "looked away at the end")
+    attributes = read_group(Take.open(tmp_path / "take").place, "")
+    assert attributes is not None and attributes["slate"] == "12A"
+    with pytest.raises(InputError, match="another notes"):
+        plan_ingest(source, tmp_path / "take", replace(config, notes="good"))
 
 
-def test_two_ingests_make_the_same_bytes_and_a_finished_one_is_a_no_op(source: Path, tmp_path: Path) -> None:
-    progress: list[tuple[int, int]] = []
-    first = ingest(source, tmp_path / "a.zarr", CONFIG, progress=lambda done, total: progress.append((done, total)))
-    ingest(source, tmp_path / "b.zarr", IngestConfig(reader="image_folder"))
-    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
-    assert progress[0] == (0, 4 * FRAMES) and progress[-1] == (4 * FRAMES, 4 * FRAMES) and progress == sorted(progress)
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "a.zarr").rglob("*")}
-    again = ingest(source, tmp_path / "a.zarr", CONFIG)
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "a.zarr").rglob("*")} == before
-    assert again.digest == first.digest
-
-
-def test_truth_changes_nothing_and_every_other_file_does(source: Path, tmp_path: Path) -> None:
-    digest = ingest(source, tmp_path / "take.zarr", CONFIG).header.source_digest
-    (source / "truth").mkdir()
-    (source / "truth" / "rig.json").write_text("{}")
-    before = tree(tmp_path / "take.zarr")
-    assert ingest(source, tmp_path / "take.zarr", CONFIG).header.source_digest == digest
-    assert tree(tmp_path / "take.zarr") == before
-    seen = {digest}
-    for name, content in (
-        ("right_rgb/000004.jpg", jpeg_bytes(np.full((48, 64, 3), 77, np.uint8))),
-        ("left_depth/000004.png", png_bytes(np.full((48, 64), 640, np.uint16))),
-        ("left_rgb/frames.csv", (source / "left_rgb" / "frames.csv").read_bytes().replace(b",19\n", b",20\n")),
-        ("recording.json", (source / "recording.json").read_bytes().replace(b"CC0-1.0", b"CC-BY-4")),
-        ("rig.json", (source / "rig.json").read_bytes() + b" "),
-    ):
-        (source / name).write_bytes(content)
-        message = _refusal(source, tmp_path / "take.zarr")
-        assert "another recording" in message and "--overwrite" in message
-        seen.add(ingest(source, tmp_path / f"{len(seen)}.zarr", CONFIG).header.source_digest)
-    assert len(seen) == 6
-    assert tree(tmp_path / "take.zarr") == before
-
-
-def test_what_is_in_the_way_is_only_replaced_when_allowed(source: Path, tmp_path: Path) -> None:
-    path = tmp_path / "take.zarr"
-    ingest(source, path, CONFIG)
-    other = write_recording(tmp_path / "other", replace(plain_script(5), seed=1))
-    assert "--overwrite" in _refusal(other, path)
-    assert "--overwrite" in _refusal(source, path, replace(CONFIG, licence="another"))
-    assert ingest(other, path, CONFIG, overwrite=True).frame_count == 5
-    assert verify_take(path) == []
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "thesis.txt").write_text("x")
-    for overwrite in (False, True):
-        assert "another path" in _refusal(source, tmp_path / "precious", overwrite=overwrite)
-    assert (tmp_path / "precious" / "thesis.txt").read_text() == "x"
-
-
-def test_a_take_of_another_schema_version_is_refused(source: Path, tmp_path: Path) -> None:
-    path = tmp_path / "take.zarr"
-    ingest(source, path, CONFIG)
-    document = json.loads((path / "zarr.json").read_text())
-    document["attributes"]["schema_version"] = 99
-    (path / "zarr.json").write_text(json.dumps(document))
-    message = _refusal(source, path)
-    assert "schema version 2; got version 99" in message and "--overwrite" in message
-    ingest(source, path, CONFIG, overwrite=True)
-    assert verify_take(path) == []
-
-
-def _broken(source: Path, fault: str) -> tuple[Path, str]:
-    """Break a recording; the words that the message must hold."""
-    picture_path = source / "left_rgb" / "000013.png"
-    if fault == "missing picture":
-        picture_path.unlink()
-    elif fault == "truncated picture":
-        picture_path.write_bytes(picture_path.read_bytes()[:500])
-    elif fault == "undecodable picture":
-        picture_path.write_bytes(b"not a picture")
-    elif fault == "empty folder":
-        shutil.rmtree(source)
-        source.mkdir()
-        return source, "empty folder"
-    elif fault == "no such folder":
-        return source.parent / "absent", "absent, which does not exist"
-    elif fault == "unknown camera":
-        RecordingCard("s", "l", "c", (*CAMERAS, "ceiling")).write(source)
-        return source, "ceiling"
-    elif fault == "truncated rig":
-        (source / "rig.json").write_bytes((source / "rig.json").read_bytes()[:200])
-        return source, "rig.json"
-    return source, str(picture_path)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "missing picture",
-        "truncated picture",
-        "undecodable picture",
-        "empty folder",
-        "no such folder",
-        "unknown camera",
-        "truncated rig",
-    ],
-)
-def test_each_fault_is_named_and_leaves_nothing_that_passes_for_a_take(
-    source: Path, tmp_path: Path, fault: str
-) -> None:
-    broken, words = _broken(source, fault)
-    path = tmp_path / "take.zarr"
-    assert words in _refusal(broken, path)
-    with pytest.raises(InputError):
-        Take.open(path)
-    assert verify_take(path) != []
-
-
-def test_a_repaired_picture_lets_the_ingest_go_on(source: Path, tmp_path: Path) -> None:
-    picture_path = source / "left_rgb" / "000013.png"
-    whole = picture_path.read_bytes()
-    picture_path.write_bytes(whole[:500])
-    _refusal(source, tmp_path / "take.zarr")
-    picture_path.write_bytes(whole)
-    # The broken file was another recording: its unfinished take is in the way, not silently mixed in.
-    assert "--overwrite" in _refusal(source, tmp_path / "take.zarr")
-    assert verify_take(ingest(source, tmp_path / "take.zarr", CONFIG, overwrite=True).path) == []
-
-
-@pytest.mark.parametrize(("unit_m", "got"), [(1.0, r"65\d m"), (1e-2, r"6\.\d+ m"), (1e-5, r"0\.006\d+ m")])
-def test_a_wrong_depth_unit_is_refused_with_the_one_that_fits(
-    source: Path, tmp_path: Path, unit_m: float, got: str
-) -> None:
-    rig = synthetic_rig()
-    cameras = tuple(
-        replace(camera, depth_unit_m=unit_m) if camera.kind == "depth" else camera for camera in rig.cameras
-    )
-    write_rig_json(source, Rig(cameras))
-    message = _refusal(source, tmp_path / "take.zarr")
-    assert re.search(f"from 0.1 to 3.0 m; got {got} for left_depth", message)
-    assert re.search(r"depth_unit_m of left_depth in the rig file: 0\.001 would put it at 0\.65\d? m", message)
-    assert not (tmp_path / "take.zarr").exists()
-
-
-def test_a_rig_file_replaces_the_calibration(source: Path, tmp_path: Path) -> None:
-    rig = synthetic_rig()
-    # In another order, which stays the recording's.
-    better = Rig(tuple(replace(camera, K=camera.K * [[1.01], [1.01], [1]]) for camera in reversed(rig.cameras)))
-    config = IngestConfig(rig=write_rig_json(tmp_path / "rigs", better))
-    take = ingest(source, tmp_path / "take.zarr", config)
-    assert take.rig.ids == rig.ids
-    for camera_id in rig.ids:
-        assert np.array_equal(take.rig[camera_id].K, better[camera_id].K)
-    moved = IngestConfig(rig=write_rig_json(tmp_path / "moved", better))
-    assert ingest(source, tmp_path / "take.zarr", moved).digest == take.digest
-    assert "other settings" in _refusal(source, tmp_path / "take.zarr")
-
-
-def test_a_rig_file_of_other_cameras_is_refused(source: Path, tmp_path: Path) -> None:
-    rig, path = synthetic_rig(), tmp_path / "take.zarr"
-    cases = {
-        "ceiling, which was not recorded": Rig((*rig.cameras, replace(rig.cameras[0], id="ceiling"))),
-        "without right_rgb": Rig(tuple(camera for camera in rig.cameras if camera.id != "right_rgb")),
-        "got rgb of 64 x 48": Rig((replace(rig.cameras[0], image_size_hw=(64, 48)), *rig.cameras[1:])),
-        "depth of 48 x 64 for left_depth": Rig(
-            (rig.cameras[0], replace(rig.cameras[1], kind="rgb", depth_unit_m=None), *rig.cameras[2:])
-        ),
-    }
-    for words, other in cases.items():
-        assert words in _refusal(source, path, IngestConfig(rig=write_rig_json(tmp_path / "rigs", other)))
-    assert "absent.json" in _refusal(source, path, IngestConfig(rig=tmp_path / "absent.json"))
-    assert not path.exists()
-
-
-def test_a_recording_that_changes_meanwhile_is_refused(source: Path, tmp_path: Path) -> None:
-    def change(done: int, total: int) -> None:
-        if done == total:
-            (source / "left_rgb" / "000000.png").write_bytes(png_bytes(np.zeros((48, 64, 3), np.uint8)))
-
-    with pytest.raises(InputError, match="changes in"):
-        ingest(source, tmp_path / "take.zarr", CONFIG, progress=change)
-    with pytest.raises(InputError, match="unfinished"):
-        Take.open(tmp_path / "take.zarr")
-
-
-def test_a_full_disk_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from storage.places import LocalPlace
-
-    write = LocalPlace.write
-
-    def full(self: LocalPlace, key: str, data: bytes, durable: bool = False) -> None:
-        if "/c/" in key and "left_depth" in key:
-            raise InputError(f"room to write {key}", "no space left on device", "free some space")
-        write(self, key, data, durable)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalPlace, "write", full)
-        assert "no space left" in _refusal(source, tmp_path / "take.zarr")
-    assert verify_take(ingest(source, tmp_path / "take.zarr", CONFIG).path) == []
-
-
-def test_a_real_portrait_becomes_a_take_of_one_frame_set(real_data: Path, tmp_path: Path) -> None:
-    portrait = real_data / "rgbd" / "truedepth_portraits" / "jpeg_depth_data.jpg"
-    take = ingest(portrait, tmp_path / "take.zarr", CONFIG)
-    assert take.frame_count == 1 and take.sync.index.tolist() == [[0, 0]]
-    assert take.header.reader == "truedepth" and take.header.device_model == "iPhone XS"
-    assert (take.header.subject_id, take.header.licence) == ("unknown", "not stated")
+def test_a_persons_name_is_no_subject(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pseudonym"):
+        plan_ingest(source, tmp_path / "take", IngestConfig(subject_id="Jane Doe"))
+    assert not (tmp_path / "take").exists()

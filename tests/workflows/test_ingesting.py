@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from capture import ingest_portions
 from capture.ingest import IngestConfig
@@ -148,6 +150,104 @@ def test_a_killed_ingest_resumes_to_the_same_bytes(
     ingest(source, path, CONFIG)
     assert all(file.stat().st_mtime_ns == before for file, before in kept.items())
     assert tree(path) == tree(tmp_path / "whole.zarr")
+
+
+def test_every_scheduler_makes_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    ingest(source, tmp_path / "threads", CONFIG)
+    ingest(source, tmp_path / "processes", CONFIG, scheduler="processes")
+    assert tree(tmp_path / "processes") == tree(tmp_path / "threads")
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp") as it:
+        ingest(source, tmp_path / "cluster", CONFIG, scheduler=it.scheduler_address)
+    assert tree(tmp_path / "cluster") == tree(tmp_path / "threads")
+
+
+COMMAND = "import sys; from workflows.cli import main; main(['ingest', *sys.argv[1:]])"
+SLOWLY = (
+    "import time; import capture.ingest_portions as module; measure = module.measure_frame\n"
+    "module.measure_frame = lambda *frame: (time.sleep(0.01), measure(*frame))[1]\n"
+)
+
+
+def _command(source: Path, path: Path, before: str = "") -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", before + COMMAND, str(source), str(path)]
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def _wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_a_command_that_is_killed_three_times_ends_with_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    """Killed as the first, the third and the sixth shard appear."""
+    ingest(source, tmp_path / "whole.zarr", CONFIG)
+    path = tmp_path / "take.zarr"
+    for shards in (1, 3, 6):
+        child = _command(source, path, SLOWLY)
+        _wait_for(lambda count=shards: len(list(path.glob("progress/*_*/*.json"))) >= count, child)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        with pytest.raises(InputError, match="unfinished"):
+            Take.open(path)
+    child = _command(source, path)
+    assert child.wait() == 0
+    assert tree(path) == tree(tmp_path / "whole.zarr")
+
+
+def test_an_interrupted_command_ends_at_once_and_resumes(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "take.zarr"
+    child = _command(source, path, SLOWLY)
+    _wait_for(lambda: any(path.glob("progress/*_*/*.json")), child)
+    child.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, message = child.communicate(timeout=60)
+    assert child.returncode == 130 and b"continues where this one stopped" in message
+    assert time.monotonic() - started < 10
+    assert verify_take(ingest(source, path, CONFIG).path) == []
+
+
+def test_two_ingests_into_one_take_do_not_run_at_once(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "take.zarr"
+    refusals = []
+
+    def second(done: int, total: int) -> None:
+        if not refusals:
+            refusals.append(_refusal(source, path))
+            refusals.append(_refusal(source, path, overwrite=True))
+
+    take = ingest(source, path, CONFIG, progress=second)
+    assert all("a take that nobody is writing; got another ingest" in message for message in refusals)
+    assert verify_take(take.path) == []
+
+
+def test_a_disk_that_is_full_is_reported_and_the_command_resumes(source: Path, tmp_path: Path) -> None:
+    """The system refuses files beyond a limit as it refuses them on a full disk."""
+    ingest(source, tmp_path / "whole.zarr", CONFIG)
+    path = tmp_path / "take.zarr"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    child = _command(source, path, limit)
+    _, message = child.communicate(timeout=60)
+    assert child.returncode == 2 and b"expected room on the disk" in message and b"it resumes" in message
+    ingest(source, path, CONFIG)
+    assert tree(path) == tree(tmp_path / "whole.zarr")
+
+
+def test_touched_files_are_compared_and_changed_ones_refused(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "take.zarr"
+    ingest(source, path, CONFIG)
+    before, picture_path = tree(path), source / "left_rgb" / "000003.png"
+    os.utime(picture_path, ns=(5, 5))
+    ingest(source, path, CONFIG)
+    assert tree(path) == before
+    log = len(list((path / "log").iterdir()))
+    ingest(source, path, CONFIG)
+    assert len(list((path / "log").iterdir())) == log  # known to be the same now
+    data = bytearray(picture_path.read_bytes())
+    data[-20] ^= 1
+    picture_path.write_bytes(data)
+    assert "another recording" in _refusal(source, path)
+    assert tree(path) == before
 
 
 def test_two_ingests_make_the_same_bytes_and_a_finished_one_is_a_no_op(source: Path, tmp_path: Path) -> None:
@@ -302,17 +402,30 @@ def test_a_rig_file_replaces_the_calibration(source: Path, tmp_path: Path) -> No
 def test_a_rig_file_of_other_cameras_is_refused(source: Path, tmp_path: Path) -> None:
     rig, path = synthetic_rig(), tmp_path / "take.zarr"
     cases = {
-        "ceiling, which was not recorded": Rig((*rig.cameras, replace(rig.cameras[0], id="ceiling"))),
         "without right_rgb": Rig(tuple(camera for camera in rig.cameras if camera.id != "right_rgb")),
-        "got rgb of 64 x 48": Rig((replace(rig.cameras[0], image_size_hw=(64, 48)), *rig.cameras[1:])),
-        "depth of 48 x 64 for left_depth": Rig(
-            (rig.cameras[0], replace(rig.cameras[1], kind="rgb", depth_unit_m=None), *rig.cameras[2:])
+        "64 x 48 px for left_rgb; got 48 x 64 px": Rig(
+            (replace(rig.cameras[0], image_size_hw=(64, 48)), *rig.cameras[1:])
         ),
+        "a rgb camera left_rgb; got a depth camera": Rig(
+            (replace(rig.cameras[0], kind="depth", depth_unit_m=1e-3), *rig.cameras[1:])
+        ),
+        "a calibration of the recorded cameras": Rig((replace(rig.cameras[0], id="ceiling"),)),
     }
     for words, other in cases.items():
         assert words in _refusal(source, path, IngestConfig(rig=write_rig_json(tmp_path / "rigs", other)))
     assert "absent.json" in _refusal(source, path, IngestConfig(rig=tmp_path / "absent.json"))
     assert not path.exists()
+
+
+def test_a_rig_of_a_larger_studio_serves_and_says_what_was_not_recorded(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("workflows.ingesting.say", said.append)
+    rig = synthetic_rig()
+    larger = Rig((*rig.cameras, replace(rig.cameras[0], id="ceiling")))
+    take = ingest(source, tmp_path / "take.zarr", IngestConfig(rig=write_rig_json(tmp_path / "rigs", larger)))
+    assert take.rig.ids == rig.ids and said == ["  in rig.json but not recorded: ceiling"]
 
 
 def test_a_recording_that_changes_meanwhile_is_refused(source: Path, tmp_path: Path) -> None:

@@ -49,13 +49,15 @@ def check(take: TakePath, html: OptionalPath = None, as_json: JsonFlag = False) 
     if as_json:
         print_json(report.to_json())
     else:
-        for row in report.checks:
-            if row.verdict != "pass":
-                print(f"{row.verdict:<5} {row.name}{f' {row.camera}' if row.camera else ''}: {row.message}")
-        for name in dict.fromkeys(row.name for row in report.checks):
-            verdicts = [row.verdict for row in report.checks if row.name == name]
-            if set(verdicts) == {"pass"}:
-                print(f"pass  {name} ({len(verdicts)})")
+        for verdict in ("fail", "warn"):
+            for row in report.checks:
+                if row.verdict == verdict:
+                    print(f"{row.verdict:<7} {row.name}{f' {row.camera}' if row.camera else ''}: {row.message}")
+        for verdict in ("unknown", "pass"):
+            alike = [row for row in report.checks if row.verdict == verdict]
+            for name in dict.fromkeys(row.name for row in alike):
+                rows = [row for row in alike if row.name == name]
+                print(f"{verdict:<7} {name} ({len(rows)})" + (f": {rows[0].message}" if verdict == "unknown" else ""))
     return 0 if report.passed else 1
 
 

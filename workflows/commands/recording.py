@@ -112,6 +112,8 @@ def ingest(
     take_number: str = "",
     notes: str = "",
     times: OptionalPath = None,
+    common_clock: bool = False,
+    tolerance_ms: float | None = None,
     codec: Literal["auto", "portable"] = "auto",
     lossy_colour: bool = False,
     scheduler: str = "threads",
@@ -135,6 +137,8 @@ def ingest(
         take_number: which attempt at it.
         notes: what should be remembered.
         times: a CSV of camera, device_ns, time_ns that the cameras' clocks are held against.
+        common_clock: all devices are known to be on one clock (PTP).
+        tolerance_ms: frames farther from their frame set's time are in none; half a period if left out.
         codec: auto, or portable: only what plain zarr-python reads.
         lossy_colour: store colour so that nobody sees a difference, instead of bit for bit.
         scheduler: threads, processes, or tcp://host:port of a Dask scheduler.
@@ -157,6 +161,8 @@ def ingest(
         take_number=take_number,
         notes=notes,
         times_csv=times,
+        common_clock=common_clock,
+        tolerance_ms=tolerance_ms,
     )
     if watch is not None:
         if source is not None or overwrite or slate or take_number:
