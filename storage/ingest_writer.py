@@ -353,7 +353,7 @@ def _difference(found: TakeRoot, root: TakeRoot) -> str:
     codecs, other_codecs = ({name: plan.codec for name, plan in r.streams.items()} for r in (found, root))
     if found.config != root.config or codecs != other_codecs:
         return "other settings"
-    named = ("take_id", "subject_id", "consent", "licence")
+    named = ("take_id", "subject_id", "consent", "licence", "slate", "take_number", "notes")
     changed = [name for name in named if getattr(found.header, name) != getattr(root.header, name)]
     return f"another {' and '.join(changed)}" if changed else ""
 

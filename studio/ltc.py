@@ -39,7 +39,7 @@ class LtcGenerator:
 
     @cached_property
     def _corners(self) -> tuple[Float[np.ndarray, "corner"], Float[np.ndarray, "corner"]]:
-        """Where the signal bends, and its height there: a slope at the start of each bit, and in the middle of a one."""
+        """Where the signal bends and how high it is: a slope at the start of each bit, and in the middle of a one."""
         label, bits = self.start, []
         for _ in range(int(np.ceil(self.duration_s * self.frame_rate_hz))):
             bits += word_bits(label, self.drop_frame)

@@ -18,6 +18,8 @@ SURE_DRIFT = 5e-6
 """Pairs that know the drift this well need nothing else."""
 CONTRADICTION = 6.0
 """Standard deviations between a device's own slope and its rate from elsewhere that cannot be chance."""
+HALF = 0.5
+"""Of the speed of time: no clock runs slower, and garbage divides by nothing."""
 SURE_SCALE = 2e-5
 """How well all pairs together must know the reference's seconds to be mixed with rates from elsewhere."""
 
@@ -88,7 +90,7 @@ def _fit(track: Track, pair: Pairs, origin_ns: int) -> RobustLine:
 
 def _moment_ns(fit: RobustLine | None) -> float:
     """A device's time since its first frame when the reference shows 0."""
-    return 0.0 if fit is None else (fit.slope * fit.centre - fit.level) / (1 + fit.slope)
+    return 0.0 if fit is None else (fit.slope * fit.centre - fit.level) / max(1 + fit.slope, HALF)
 
 
 def _drift_sigma(fit: RobustLine, pair: Pairs) -> float:
@@ -103,7 +105,7 @@ def _on_scale_of_pairs(rates: Rates, fits: list[RobustLine | None], own: list[Pa
     """
     ratio, weight = [], []
     for number, (fit, pair) in enumerate(zip(fits, own, strict=True)):
-        if fit and pair and np.isfinite(rates.sigma[number]):
+        if fit and pair and np.isfinite(rates.sigma[number]) and rates.drift[number] > -HALF:
             ratio.append((1 + fit.slope) / (1 + rates.drift[number]))
             weight.append(1 / (_drift_sigma(fit, pair) ** 2 + rates.sigma[number] ** 2))
     total = float(np.sum(weight))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from capture.clock_references import References
 from capture.clocks.arrivals import by_arrivals, host_origin_ns
 from capture.clocks.claps import by_claps
 from capture.clocks.time_line import CameraLine, Refused, TimeLine
 from capture.clocks.timecode import by_timecode
 from capture.clocks.times_csv import by_times_csv
-from capture.clocks.tracks import Track
+from capture.clocks.tracks import FARTHEST, Track
 from capture.clocks.triggers import by_triggers
 
+MOST_DRIFT = 0.1
 Find = Callable[[list[Track], References], TimeLine | Refused]
 
 
@@ -54,11 +57,22 @@ REFERENCES: Mapping[str, Find] = {
 """In the order of how much they know; the last is always there."""
 
 
+def _impossible(tracks: list[Track], found: TimeLine) -> str:
+    """Cameras whose clock no device can have: then it is not the reference's times that they were taken by."""
+    return ", ".join(
+        track.camera.id
+        for track, line in zip(tracks, found.lines, strict=True)
+        if len(track) and not (abs(line.drift) < MOST_DRIFT and np.abs(line.time_ns(track)).max() <= 2 * FARTHEST)
+    )
+
+
 def find_time_line(tracks: list[Track], references: References) -> TimeLine:
     """The time line of the first reference that can be used; why earlier ones could not be is in its notes."""
     refused: list[str] = []
     for find in REFERENCES.values():
         found = find(tracks, references)
+        if isinstance(found, TimeLine) and (impossible := _impossible(tracks, found)):
+            found = Refused(f"{found.reference}: the clock of {impossible} would run more than a tenth fast or slow")
         if isinstance(found, TimeLine):
             notes = tuple(f"not used: {why}" for why in refused)
             return TimeLine(

@@ -14,6 +14,7 @@ from capture.readers.recording import StreamClock
 from geometry.cameras import Camera
 from geometry.errors import InputError
 
+FARTHEST = 2**61
 LEAST_STEP_AGAINST_ARRIVAL_NS, LEAST_STEP_NS = 40e6, 10e6
 """Smaller steps hide in latency and jitter, and do not part frames that belong together."""
 
@@ -81,6 +82,7 @@ def _scatter(values: Float[np.ndarray, "n"]) -> float:
 
 def track_of(camera: Camera, clock: StreamClock) -> Track:
     """The usable frames of a camera; InputError for a device clock that stands still."""
+    _require_possible(camera.id, clock)
     fresh = _first_of_each(clock.device_ns)
     if clock.frame_counter is not None:
         fresh &= _first_of_each(clock.frame_counter)
@@ -102,6 +104,15 @@ def track_of(camera: Camera, clock: StreamClock) -> Track:
         out_of_order=int((device_ns < np.maximum.accumulate(device_ns)).sum()) if len(device_ns) else 0,
         steps=count_steps(steps_ns),
     )
+
+
+def _require_possible(camera_id: str, clock: StreamClock) -> None:
+    """InputError for numbers whose differences 64 bits cannot hold, which garbage has."""
+    for name in ("device_ns", "host_ns", "frame_counter", "trigger_id", "timecode_ns"):
+        values = getattr(clock, name)
+        if values is not None and len(values) and max(-int(values.min()), int(values.max())) > FARTHEST:
+            got = f"{int(values.max())} or {int(values.min())} of {camera_id}"
+            raise InputError(f"{name} from -2^61 to 2^61", got, "correct the table of frames")
 
 
 def _steps(clock: StreamClock, frames: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

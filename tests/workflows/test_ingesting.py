@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -81,8 +82,8 @@ def test_the_take_holds_every_pixel_and_every_clock(source: Path, tmp_path: Path
             truth = recording.read_frame(camera.id, t) if camera.id == "right_rgb" else picture(camera, number, t)
             assert np.array_equal(stream.frame(t), truth)
         assert np.array_equal(stream.device_ns, table.device_ns)
-        assert stream.host_ns is not None and np.array_equal(stream.host_ns, table.host_ns)
-        assert stream.frame_counter is not None and np.array_equal(stream.frame_counter, table.frame_counter)
+        for stored, listed in ((stream.host_ns, table.host_ns), (stream.frame_counter, table.frame_counter)):
+            assert stored is not None and listed is not None and np.array_equal(stored, listed)
     assert take.sync.index.tolist() == [[k] * 4 for k in range(FRAMES)]
 
 
@@ -156,8 +157,10 @@ def test_every_scheduler_makes_the_same_bytes(source: Path, tmp_path: Path) -> N
     ingest(source, tmp_path / "threads", CONFIG)
     ingest(source, tmp_path / "processes", CONFIG, scheduler="processes")
     assert tree(tmp_path / "processes") == tree(tmp_path / "threads")
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp") as it:
-        ingest(source, tmp_path / "cluster", CONFIG, scheduler=it.scheduler_address)
+    options: dict[str, Any] = {"processes": False, "dashboard_address": None, "protocol": "tcp"}
+    with LocalCluster(n_workers=1, threads_per_worker=2, **options) as cluster:
+        address = cluster.scheduler_address  # pyright: ignore[reportAttributeAccessIssue]
+        ingest(source, tmp_path / "cluster", CONFIG, scheduler=address)
     assert tree(tmp_path / "cluster") == tree(tmp_path / "threads")
 
 

@@ -1,4 +1,4 @@
-"""Tasks run once each, never more at once than there are workers, and nothing runs on after an error or an interrupt."""
+"""Tasks run once each, never more at once than there are workers, and nothing runs on after an error or interrupt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cluster() -> Iterator[str]:
 
     options = {"processes": False, "dashboard_address": None, "protocol": "tcp"}
     with LocalCluster(n_workers=1, threads_per_worker=2, **options) as cluster:  # pyright: ignore[reportArgumentType]
-        yield cluster.scheduler_address
+        yield cluster.scheduler_address  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def note(folder: Path, task: int, must_stop: Callable[[], bool]) -> int:
@@ -77,11 +77,18 @@ def test_no_more_tasks_run_at_once_than_there_are_cores() -> None:
     assert 1 <= most[0] <= worker_count()
 
 
+def test_tasks_begin_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workflows.scheduling.worker_count", lambda: 1)
+    begun: list[int] = []
+    run_tasks(lambda shared, task, must_stop: begun.append(task), None, TASKS)
+    assert begun == list(TASKS)
+
+
 def test_an_interrupt_asks_running_tasks_to_stop_and_waits_for_them() -> None:
     ended: list[int] = []
 
     def wait_for_it(shared: None, task: int, must_stop: Callable[[], bool]) -> int:
-        while task and not must_stop():
+        while task and not must_stop() and time.monotonic() < started + 20:
             time.sleep(0.002)
         ended.append(task)
         return task

@@ -24,6 +24,7 @@ def simulate(
     subject: int = 0,
     noise: str = "kinect",
     faults: str = "none",
+    sound: str = "none",
     board: bool = False,
     scan: OptionalPath = None,
     unit: str = "mm",
@@ -41,6 +42,7 @@ def simulate(
         subject: seed of the person, the light and every error.
         noise: none, or kinect (depth and colour noise, calibration slightly off).
         faults: none, usual (dropped and doubled frames, a late camera) or studio (clocks that drift and jitter, too).
+        sound: none, ltc (timecode on each device's sound) or clap (a voice and claps); with --faults studio.
         board: record a calibration board waved through the rig instead of a person, for `mien calibrate`.
         scan: a real scan (y up, facing +z) to record instead of a drawn person.
         unit: unit of the scan: mm, cm or m.
@@ -60,7 +62,7 @@ def simulate(
             from studio.recorder import SimulationConfig
             from studio.recorder import simulate as record
 
-            config = SimulationConfig(preset, frames, subject, noise, faults, scan, unit, off_basis, rate)
+            config = SimulationConfig(preset, frames, subject, noise, faults, scan, unit, off_basis, rate, sound=sound)
             fresh = record(out, config, overwrite=overwrite, progress=progress)
     say(f"{'recorded' if fresh else 'already there'}: {out}")
     return answer({"recording": str(out), "recorded": fresh}, as_json)
