@@ -15,14 +15,17 @@ from geometry.errors import InputError
 from workflows.answers import clean_stdout, keep_traceback, os_error_in_words
 from workflows.commands.judging import bench, check, evaluate, inspect
 from workflows.commands.reconstruction import export, fit, fuse, report, run
-from workflows.commands.recording import ingest, simulate
+from workflows.commands.recording import calibrate, ingest, simulate
+from workflows.commands.shoot_day import forget, verify
 from workflows.commands.upkeep import models
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "simulate": simulate,
+    "calibrate": calibrate,
     "ingest": ingest,
-    "inspect": inspect,
+    "verify": verify,
     "check": check,
+    "inspect": inspect,
     "fuse": fuse,
     "fit": fit,
     "export": export,
@@ -30,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run,
     "evaluate": evaluate,
     "bench": bench,
+    "forget": forget,
     "models": models,
 }
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 from geometry.errors import InputError
@@ -41,9 +42,9 @@ def run_tasks(
 ) -> None:
     """Call `function(shared, task, must_stop)` for every task; `on_result` gets results in this thread as they come.
 
-    Results should be small: Dask holds them until the end. With threads, `must_stop` turns true when the others are to
-    end early; elsewhere it stays false. An interrupt or the first error of a task lets no further task begin, waits
-    for those that run, and is raised as itself.
+    Tasks begin in their order. Results should be small: Dask holds them until the end. With threads, `must_stop` turns
+    true when the others are to end early; elsewhere it stays false. An interrupt or the first error of a task lets no
+    further task begin, waits for those that run, and is raised as itself.
     Raises InputError: no such scheduler, or one that does not answer.
     """
     if scheduler == "threads":
@@ -100,7 +101,8 @@ def _walk(
 
     if not tasks:
         return
-    graph = {("task", number): (run, task) for number, task in enumerate(tasks)}
+    # Of tasks that nothing depends on, Dask begins with the last by name.
+    graph = {f"task-{len(tasks) - number:012d}": (run, task) for number, task in enumerate(tasks)}
 
     def done(key: Any, result: Result, graph: Mapping[Any, Any], state: Any, worker: Any) -> None:
         on_result(result)
@@ -158,12 +160,14 @@ def _run_on_cluster(
 ) -> None:
     from distributed import Client, as_completed, wait
 
+    if not tasks:
+        return
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         remedy = "check the address, and that the scheduler runs"
         raise InputError("a Dask scheduler", f"{address}, which does not answer ({error})", remedy) from error
-    with client:
+    with client, client.as_current():
         threads: int = sum(client.nthreads().values())  # pyright: ignore[reportAttributeAccessIssue]
         if not threads:
             raise InputError("workers of the Dask scheduler", f"none at {address}", "start `dask worker` for it")
@@ -174,7 +178,7 @@ def _run_on_cluster(
             # Running a task again would do no harm; a task that another worker also runs must not be merged with it.
             return client.submit(function, everywhere, task, _never, pure=False, retries=1)
 
-        running = as_completed([submit(task) for task, _ in zip(waiting, range(AHEAD * threads), strict=False)])
+        running = as_completed([submit(task) for task in islice(waiting, AHEAD * threads)])
         try:
             for future in running:
                 on_result(future.result())

@@ -77,6 +77,7 @@ def calibrate(
     world_from: OptionalPath = None,
     reference: str = "",
     most_poses: int = 200,
+    chart: bool = False,
     as_json: JsonFlag = False,
 ) -> int:
     """Calibrate every camera of a rig from a recording of a board; prints each one's reprojection error.
@@ -84,17 +85,20 @@ def calibrate(
     Args:
         source: a recording of a ChArUco board or checkerboard that is waved through the rig.
         rig: the rig file to write.
-        board: charuco:12x9:45mm:34mm:DICT_4X4_100[:legacy], checkerboard:10x7:25mm, or auto:45mm (a square's side).
+        board: charuco:12x9:45mm:33mm:DICT_4X4_100[:legacy], checkerboard:10x7:25mm, or auto:45mm (a square's side).
         reader: which reader, or auto.
         lens: distortion coefficients 0, 5 or 8; auto takes 5 for colour and 8 for infrared.
         world_from: a rig whose world is kept; else it is made from how the cameras stand.
         reference: the camera that the others' colours are matched to; the first colour camera if left out.
         most_poses: moments to use at most, evenly over the recording.
+        chart: look for a 24-patch colour chart, too, for a full colour matrix instead of gains.
     """
     from workflows.calibrating import CalibrationConfig
     from workflows.calibrating import calibrate as calibrate_rig
 
-    report = calibrate_rig(source, rig, CalibrationConfig(board, reader, lens, world_from, reference, most_poses))
+    report = calibrate_rig(
+        source, rig, CalibrationConfig(board, reader, lens, world_from, reference, most_poses, chart)
+    )
     if as_json:
         print_json(report.to_json() | {"rig": str(rig)})
     else:
