@@ -13,6 +13,8 @@ import numpy as np
 from ingest_source import perfect_pictures, write_source
 from ingest_table import Table
 
+from storage.provenance import commit_id
+
 KILLS = 20
 FRAMES = 24
 """Of eight cameras: two shards each."""
@@ -24,6 +26,7 @@ def measure(folder: Path, table: Table) -> None:
     """Kill one ingest 20 times at random moments (starting over whenever it got to its end), and compare bytes."""
     rig, pictures = perfect_pictures(folder / "studio")
     source = write_source(folder / "source", rig, pictures, FRAMES, 2.0)
+    commit = commit_id.__wrapped__()
     started = time.perf_counter()
     _ingest(source, folder / "whole").wait()
     whole_s = time.perf_counter() - started
@@ -44,6 +47,8 @@ def measure(folder: Path, table: Table) -> None:
     if _ingest(source, target).wait():
         raise RuntimeError("the ingest did not resume")
     mismatches += _bytes_of(target) != wanted
+    if commit_id.__wrapped__() != commit:
+        raise RuntimeError("the code was committed or changed meanwhile, which takes record: measure again")
     table.add("ingest_kills", kills, "kills", 0.0, "higher")
     table.add("ingest_kill_mismatches", mismatches, "takes", 0.0)
 

@@ -8,13 +8,18 @@ left repeats nothing, so that zstd's search for that is all but switched off and
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Mapping
 
 import cv2
 import imagecodecs
 import numpy as np
-from backports import zstd
 from jaxtyping import UInt8
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAGIC = b"mres"
 HEADER = struct.Struct("<4sIII")

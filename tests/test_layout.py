@@ -75,7 +75,7 @@ def test_test_folders_mirror_the_code() -> None:
 def test_constraints_pin_every_requirement_within_its_bound() -> None:
     pins = _constraints()
     for requirement in _requirements():
-        name, bound = re.fullmatch(r"([A-Za-z0-9-]+)(?:\[[a-z0-9,]+\])?>=([0-9.]+)", requirement).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        name, bound = re.fullmatch(r"([A-Za-z0-9.-]+)(?:\[[a-z0-9,]+\])?>=([0-9.]+)(?:; .+)?", requirement).groups()  # pyright: ignore[reportOptionalMemberAccess]
         assert _normalised(name) in pins, f"{name} is not pinned in constraints.txt"
         assert _release(pins[_normalised(name)]) >= _release(bound), requirement
 

@@ -16,6 +16,8 @@ from capture.clocks.tracks import FARTHEST, Track
 from capture.clocks.triggers import by_triggers
 
 MOST_DRIFT = 0.1
+DEVICE_CLOCKS = "device clocks"
+"""What a time line is called that has nothing but the devices' own times."""
 Find = Callable[[list[Track], References], TimeLine | Refused]
 
 
@@ -30,7 +32,7 @@ def by_device_clocks(tracks: list[Track], references: References) -> TimeLine | 
     """The devices' own times, taken for one clock because nothing else is there."""
     several = max(len(track) for track in tracks) > 1
     notes = ("no arrival times: the cameras' clocks are taken for one",) if several else ()
-    return _device_clocks(tracks, "device clocks", notes)
+    return _device_clocks(tracks, DEVICE_CLOCKS, notes)
 
 
 def _device_clocks(tracks: list[Track], reference: str, notes: tuple[str, ...]) -> TimeLine:
@@ -52,7 +54,7 @@ REFERENCES: Mapping[str, Find] = {
     "declared clock with arrivals": by_declared_arrivals,
     "clap": by_claps,
     "arrival times": by_arrivals,
-    "device clocks": by_device_clocks,
+    DEVICE_CLOCKS: by_device_clocks,
 }
 """In the order of how much they know; the last is always there."""
 

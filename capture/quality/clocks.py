@@ -8,8 +8,11 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
+from capture.clocks.references import DEVICE_CLOCKS
+from capture.device_clock import fit_clock
 from capture.quality.check import Check, Judged, TimeCourse, not_judged
 from capture.quality.evidence import Evidence
+from capture.readers.recording import StreamClock
 from capture.sync import SyncReport
 from geometry.cameras import Camera
 
@@ -89,9 +92,19 @@ def _times(camera: Camera, report: SyncReport, evidence: Evidence) -> Iterator[C
     got = f"{report.drift_ppm:+.1f} +- {report.drift_sigma_ppm:.1f} ppm against {report.reference}"
     yield judged.above(f"at most {limit_ppm:.0f} ppm", got, "corrected for; look at the camera's clock")
     limit_ms = CLOCK_WARN_PERIODS * period_ms
-    judged = judge(name="arrival_scatter", value=report.residual_ms, unit="ms", warn=limit_ms)
-    got = f"{report.residual_ms:.1f} ms RMS"
+    residual_ms = report.residual_ms
+    if report.reference == DEVICE_CLOCKS:  # arrivals are there, and were of no use: this says how bad they are
+        residual_ms = fit_clock(*_from_first(evidence.clocks[camera.id])).residual_ns / 1e6
+    judged = judge(name="arrival_scatter", value=residual_ms, unit="ms", warn=limit_ms)
+    got = f"{residual_ms:.1f} ms RMS"
     yield judged.above(f"at most {limit_ms:.1f} ms", got, "a clock stepped or a host stalled; check the frame sets")
+
+
+def _from_first(clock: StreamClock) -> tuple[np.ndarray, np.ndarray]:
+    """Device and arrival times since the first frame's, in order of device time."""
+    assert clock.host_ns is not None
+    order = np.argsort(clock.device_ns, kind="stable")
+    return clock.device_ns[order] - clock.device_ns[order[0]], clock.host_ns[order] - clock.host_ns[order[0]]
 
 
 def _reference(camera: Camera, report: SyncReport, period_ms: float) -> Iterator[Check]:

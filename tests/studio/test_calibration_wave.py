@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from capture.calibration.board import BoardSpec
 from capture.readers import open_recording
-from geometry.cameras import Camera
+from geometry.cameras import Camera, CameraKind
 from geometry.errors import InputError
 from geometry.rigs import Rig
 from geometry.transforms import RigidTransform, look_at
@@ -35,7 +36,11 @@ def small_rig(rate_hz=2.0):
             here = look_at(eye + np.array([shift, 0, 0]), FACE_CENTRE, UP)
             name = f"m{number}_{kind}"
             unit = 1e-3 if kind == "depth" else None
-            cameras.append(Camera(name, f"m{number}", kind, size, K, lens, here, rate_hz, unit, serial=f"S{name}"))
+            cameras.append(
+                Camera(
+                    name, f"m{number}", cast(CameraKind, kind), size, K, lens, here, rate_hz, unit, serial=f"S{name}"
+                )
+            )
     return Rig(tuple(cameras))
 
 

@@ -1,8 +1,8 @@
 """Boards: their text, their corners in pictures, and what can be guessed of them."""
 
-import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from capture.calibration.board import BoardSpec, detect_board, grey_picture
@@ -87,7 +87,7 @@ def test_a_checkerboard_is_guessed_and_a_blank_wall_is_refused():
 
 def test_the_board_of_real_pictures_is_guessed(real_data):
     folder = real_data / "rgbd" / "truedepth_charuco" / "DepthEvalDataset" / "iPhone11Pro_iOS14"
-    pictures = [cv2.imread(str(path))[..., ::-1].copy() for path in sorted(folder.glob("rgb_*.png"))]
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("rgb_*.png"))]
     spec = guess_board(pictures, 0.020875)
     assert (spec.squares_xy, spec.dictionary, spec.legacy) == ((10, 8), "DICT_ARUCO_ORIGINAL", True)
     assert all(len(detect_board(picture, spec)) >= 45 for picture in pictures)

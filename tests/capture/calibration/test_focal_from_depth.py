@@ -6,6 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from capture.calibration.board import BoardDetection, BoardSpec, detect_board
@@ -77,8 +78,8 @@ def device(real_data, name):
     """Detections, depth in metres, and the camera as the factory says, of one real device."""
     root = real_data / "rgbd" / "truedepth_charuco"
     paths = sorted((root / "DepthEvalDataset" / name).glob("rgb_*.png"))
-    pictures = [cv2.imread(str(path))[..., ::-1].copy() for path in paths]
-    depth = [cv2.imread(str(p.with_name(p.name.replace("rgb_", "depth_"))), -1) * 1e-4 for p in paths]
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    depth = [np.asarray(cv2.imread(str(p.with_name(p.name.replace("rgb_", "depth_"))), -1)) * 1e-4 for p in paths]
     metadata = json.loads((paths[0].parent / "DepthMetadata.json").read_text())[0]
     rows = [[float(v) for v in metadata[f"IntrinsicMatrix.{k}"].strip("()").split(",")] for k in range(3)]
     K = np.array(rows) + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
