@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from storage.schema import SCHEMA_VERSION
 from tests.workflows.test_main_job import mien
 
 FRAMES = 2
@@ -88,9 +89,7 @@ def test_a_take_of_another_schema_version(good, tmp_path):
     mien("ingest", good, take)
     root = take / "zarr.json"
     document = root.read_text()
-    changed = document.replace('"schema_version": 1', '"schema_version": 99').replace(
-        '"schema_version":1', '"schema_version":99'
-    )
+    changed = document.replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99')
     assert changed != document
     root.write_text(changed)
     assert "99" in mien("check", take, code=2).stderr
