@@ -99,7 +99,10 @@ def epipolar_residuals_px(a: Camera, b: Camera, matches: list[Matches]) -> Float
     if len(x1) < INLIERS_LEAST:
         return np.zeros(0)
     focal_px = float(np.sqrt(a.K[0, 0] * b.K[0, 0]))
-    _, agreed = cv2.findFundamentalMat(x1 * focal_px, x2 * focal_px, cv2.USAC_MAGSAC, ROBUST_PX, 0.999, 5000)
+    try:
+        _, agreed = cv2.findFundamentalMat(x1 * focal_px, x2 * focal_px, cv2.USAC_MAGSAC, ROBUST_PX, 0.999, 5000)
+    except cv2.error:  # OpenCV 5 asserts where every sample of the matches is degenerate, or none agrees with another
+        agreed = None
     true = np.zeros(len(x1), bool) if agreed is None else agreed.ravel() > 0
     if true.sum() < INLIERS_LEAST or true.mean() < INLIER_SHARE_LEAST:
         return np.zeros(0)

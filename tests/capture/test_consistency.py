@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from capture.consistency import measure_consistency
+from capture.epipolar import Matches, epipolar_residuals_px
 from geometry.cameras import Camera
 from geometry.rigs import Rig
 from geometry.transforms import RigidTransform, look_at
@@ -145,3 +146,13 @@ def test_the_colour_camera_that_was_turned_stands_out() -> None:
     figures = measure_consistency(Rig((*COLOURS[:2], wrong, COLOURS[3])), lambda name: [pictures[name]])
     assert (figures["rgb2"].epipolar_own_px or 0) > 2.0
     assert max(figures[name].epipolar_own_px or 0 for name in ("rgb0", "rgb1")) < 0.5
+
+
+def test_matches_that_no_geometry_explains_give_no_figure_and_no_crash() -> None:
+    """Three points of one picture for all of the other: OpenCV 5 finds no model and asserts."""
+    random = np.random.default_rng(43)
+    count = int(random.integers(8, 30))
+    first = random.uniform(-0.3, 0.3, (count, 2))
+    second = np.repeat(random.uniform(-0.3, 0.3, (3, 2)), 10, 0)[:count]
+    a, b = (Camera.uncalibrated(name, name, "rgb", (720, 1280)) for name in "ab")
+    assert len(epipolar_residuals_px(a, b, [Matches(first, second)])) == 0

@@ -39,6 +39,7 @@ from tests.capture.synthetic_recording import (
     write_recording,
     write_rig_json,
 )
+from tests.storage.s3_server import s3_server
 from tests.storage.synthetic_take import tree
 from workflows.ingesting import ingest
 
@@ -162,6 +163,29 @@ def test_every_scheduler_makes_the_same_bytes(source: Path, tmp_path: Path) -> N
         address = cluster.scheduler_address  # pyright: ignore[reportAttributeAccessIssue]
         ingest(source, tmp_path / "cluster", CONFIG, scheduler=address)
     assert tree(tmp_path / "cluster") == tree(tmp_path / "threads")
+
+
+def test_a_take_on_s3_that_is_killed_resumes_to_the_bytes_of_one_on_a_disk(source: Path, tmp_path: Path) -> None:
+    whole = ingest(source, tmp_path / "whole.zarr", CONFIG)
+    with s3_server() as bucket, pytest.MonkeyPatch.context() as patch:
+        url, measured = f"{bucket}/take.zarr", ingest_portions.measure_frame
+        seen = []
+
+        def killing(frame: np.ndarray, kind: str) -> object:
+            seen.append(frame)
+            if len(seen) > FRAMES:
+                raise Killed
+            return measured(frame, kind)  # pyright: ignore[reportArgumentType]
+
+        patch.setattr(ingest_portions, "measure_frame", killing)
+        with pytest.raises(Killed):
+            ingest(source, url, CONFIG)
+        patch.undo()
+        take = ingest(source, url, CONFIG)
+        assert verify_take(take.path) == []
+        keys = [key for key in take.place.keys() if not key.startswith("log/")]  # noqa: SIM118 - a place is no mapping
+        assert keys == [key for key in whole.place.keys() if not key.startswith("log/")]  # noqa: SIM118
+        assert all(take.place.read(key) == whole.place.read(key) for key in keys)
 
 
 COMMAND = "import sys; from workflows.cli import main; main(['ingest', *sys.argv[1:]])"

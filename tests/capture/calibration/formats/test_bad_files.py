@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -113,3 +114,26 @@ def test_what_is_no_calibration_says_what_would_be(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError):
             read_calibration(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "azure_kinect/calibration.json",
+        "truedepth_charuco/FrontCamCalibrationDataset/iPhone11Pro_iOS14/cam_calibration.json",
+    ],
+)
+def test_real_calibrations_with_flipped_bytes_give_a_rig_or_an_input_error(
+    real_data: Path, tmp_path: Path, name: str
+) -> None:
+    """200 bytes flipped one at a time; the second is of no known format, so that every flip must be refused."""
+    content = (real_data / "rgbd" / name).read_bytes()
+    random, path = np.random.default_rng(7), tmp_path / "calibration.json"
+    for _ in range(200):
+        flipped = bytearray(content)
+        flipped[int(random.integers(len(content)))] ^= int(random.integers(1, 256))
+        path.write_bytes(flipped)
+        try:
+            assert isinstance(read_calibration(path), Rig) and name.startswith("azure")
+        except InputError as error:
+            assert error.expected and error.got and error.remedy
