@@ -34,6 +34,8 @@ ROUNDS = 3
 LONGER = 10
 READS = 20
 RATE_HZ = 30
+TIMES = 0.3
+"""Relative change of a ratio of times that means something: other work beside it moves it by less."""
 PEAK = """
 import sys
 from pathlib import Path
@@ -53,10 +55,10 @@ def measure(folder: Path, table: Table) -> None:
     """Add speed, sizes and memory."""
     rig, pictures = perfect_pictures(folder / "studio")
     source = write_source(folder / "noise_2", rig, pictures, FRAMES, 2.0)
-    table.add("ingest_vs_decode", _against_decoding(folder, source), "ratio", 0.1)
+    table.add("ingest_vs_decode", _against_decoding(folder, source), "ratio", TIMES)
     take = ingest(source, folder / "take", IngestConfig())
     table.add("take_vs_source_bytes", _bytes_of(folder / "take") / _bytes_of(source), "ratio", 0.02)
-    table.add("frame_read_vs_decode", _read_against_decoding(take, source), "ratio", 0.2)
+    table.add("frame_read_vs_decode", _read_against_decoding(take, source), "ratio", TIMES)
     peak_mb = _peak_mb(source, folder / "peak")
     longer = write_longer(folder / "longer", source, rig, LONGER)
     table.add("ingest_peak_mb", peak_mb, "MB", 0.1)
@@ -71,7 +73,7 @@ def measure(folder: Path, table: Table) -> None:
         ratio = _bytes_of(folder / f"take_{noise:g}") / _bytes_of(sized)
         table.add(f"take_vs_source_bytes_noise_{noise:g}", ratio, "ratio", 0.02)
     jpegs = write_source(folder / "jpeg", rig, pictures, FRAMES, 2.0, ".jpg")
-    table.add("ingest_vs_decode_jpeg", _against_decoding(folder, jpegs), "ratio", 0.1)
+    table.add("ingest_vs_decode_jpeg", _against_decoding(folder, jpegs), "ratio", TIMES)
 
 
 def _against_decoding(folder: Path, source: Path) -> float:
