@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
+from urllib.request import Request, urlopen
 
 import s3fs
 from moto.server import ThreadedMotoServer
@@ -31,11 +32,18 @@ def s3_server(bucket: str = "takes") -> Iterator[str]:
         }
         with patch.dict(os.environ, settings):
             _forget_connections()
+            _forget_buckets(f"http://{host}:{port}")
             s3fs.S3FileSystem().mkdir(bucket)
             yield f"s3://{bucket}"
     finally:
         server.stop()
         _forget_connections()
+
+
+def _forget_buckets(endpoint: str) -> None:
+    """moto keeps its buckets in the process, so a second server would hold the first one's."""
+    with urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")) as answer:
+        answer.read()
 
 
 def _forget_connections() -> None:

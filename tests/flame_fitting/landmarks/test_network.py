@@ -15,7 +15,7 @@ def test_threads_take_turns(monkeypatch):
         most.append(len(reading))
         time.sleep(0.01)
         reading.remove(path)
-        return path
+        return network.cv2.dnn.Net()
 
     monkeypatch.setattr(network.cv2.dnn, "readNetFromTFLite", read)
     threads = [threading.Thread(target=network.read_network, args=(Path(str(number)),)) for number in range(8)]
