@@ -9,13 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
+from evaluation.gaze import BLINKS, find_eyes, gaze_figures, open_eyes
+from evaluation.motion import blink_figures, jitter_figures, lag_figures, silent_gaps, still_parts
 from evaluation.truth import Truth
+from evaluation.worlds import truth_from_take
 from flame_fitting.evidence import DepthImage
 from geometry.cameras import Camera
 from geometry.distance import point_to_mesh_distance
 from geometry.meshes import Mesh, face_normals
+from geometry.transforms import RigidTransform
 from rendering.arrays import rasterize_arrays
 from storage.take import Take
 
@@ -42,40 +46,67 @@ class FittedHead:
     """ARKit curves."""
     curve_names: tuple[str, ...]
     """Their names."""
+    frame_state: UInt8[np.ndarray, "t"] | None = None
+    """0 where the frame was fitted, other values where the fit says that it was not; None: it does not say."""
 
     @classmethod
     def read(cls, take: Take) -> FittedHead:
         """Raises InputError naming `mien fit` when there is none."""
         result = take.results.read("fit")
+        state = np.asarray(result["frame_state"]) if "frame_state" in result.arrays else None
         vertices, faces, region, curves = (
             np.asarray(result[name]) for name in ("vertices", "faces", "face_region", "curves")
         )
-        return cls(vertices, faces, region.astype(bool), curves, result["curves"].labels("curve"))
+        return cls(vertices, faces, region.astype(bool), curves, result["curves"].labels("curve"), state)
 
 
 def head_figures(take: Take, head: FittedHead, truth: Truth) -> dict[str, float]:
-    """Vertex and expression errors against a drawn subject of the same topology; none for a scan."""
+    """Errors of vertices, expression, gaze and motion against a drawn subject; none for a scan.
+
+    Vertices, and what is measured by them, only where the model's topology is the subject's. A take whose rig has a
+    world of its own is brought into the truth's by its cameras.
+    """
     if not truth.has_curves:
         return {}
     triggers = [truth.trigger_of(take, frame) for frame in range(take.frame_count)]
-    errors = []
-    for frame, trigger in enumerate(triggers):
-        seen = seen_vertices(truth.vertices[trigger].astype(float), truth.faces, truth.face_mask, truth.rig.cameras)
-        distance = np.linalg.norm(head.vertices[frame] - truth.vertices[trigger], axis=1)
-        errors.append(distance[seen] * 1000)
-    error_mm = np.concatenate(errors)
+    curves = np.asarray(truth.curves[triggers])
+    figures: dict[str, float] = {}
+    if head.vertices.shape[1:] == truth.vertices.shape[1:]:
+        figures |= mesh_figures(head, truth, triggers, truth_from_take(take.rig, truth.rig))
+    figures |= expression_figures(head.curves, curves, truth.curve_names)
+    counted = _counted(truth.curve_names)
+    figures |= lag_figures(head.curves[:, counted], curves[:, counted])
+    blinking = [column for column, name in enumerate(truth.curve_names) if name in BLINKS]
+    return figures | blink_figures(head.curves[:, blinking], curves[:, blinking])
+
+
+def mesh_figures(
+    head: FittedHead, truth: Truth, triggers: list[int], truth_from_take: RigidTransform
+) -> dict[str, float]:
+    """What the vertices tell, in the truth's world: their error, gaze, jitter, and gaps that nobody named."""
+    fitted = truth_from_take @ head.vertices.astype(np.float64)
+    true = truth.vertices[triggers].astype(np.float64)
+    seen = np.stack([seen_vertices(shape, truth.faces, truth.face_mask, truth.rig.cameras) for shape in true])
+    apart_mm = np.linalg.norm(fitted - true, axis=2) * 1000
     figures = {
-        "vertex_error_mm_median": float(np.median(error_mm)),
-        "vertex_error_mm_p95": float(np.percentile(error_mm, 95)),
+        "vertex_error_mm_median": float(np.median(apart_mm[seen])),
+        "vertex_error_mm_p95": float(np.percentile(apart_mm[seen], 95)),
+        "vertex_error_mm_worst_frame": float(np.max([np.median(a[s]) for a, s in zip(apart_mm, seen, strict=True)])),
     }
-    return figures | expression_figures(head.curves, truth.curves[triggers], truth.curve_names)
+    in_head = np.stack([truth.in_head(trigger) for trigger in triggers])
+    eyes = find_eyes(in_head[int(truth.curves[triggers].sum(1).argmin())], truth.faces)
+    if eyes is not None:
+        is_open = open_eyes(truth.curves[triggers], truth.curve_names)
+        figures |= gaze_figures(eyes.gaze(fitted), eyes.gaze(true), is_open)
+    figures |= jitter_figures(fitted, true, still_parts(in_head) & seen)
+    return figures | {"silent_gaps": float(silent_gaps(head.vertices, true, head.frame_state))}
 
 
 def expression_figures(
     fitted: Float[np.ndarray, "t e"], true: Float[np.ndarray, "t e"], names: tuple[str, ...]
 ) -> dict[str, float]:
     """Error of the curves against the all-zero predictor's, and over the curve-frames that are active."""
-    counted = [column for column, name in enumerate(names) if not name.startswith(NOT_COUNTED)]
+    counted = _counted(names)
     error, size = np.abs(fitted - true)[:, counted], np.abs(true)[:, counted]
     active = true[:, counted] > ACTIVE
     return {
@@ -83,6 +114,11 @@ def expression_figures(
         "expression_mae_active": float(error[active].mean()) if active.any() else float("nan"),
         "expression_mae": float(error.mean()),
     }
+
+
+def _counted(names: tuple[str, ...]) -> list[int]:
+    """Columns of the curves that move the skin."""
+    return [column for column, name in enumerate(names) if not name.startswith(NOT_COUNTED)]
 
 
 def seen_vertices(

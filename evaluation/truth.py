@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from geometry.errors import InputError
 from geometry.rigs import Rig
+from geometry.transforms import RigidTransform
 from storage.rig_json import read_rig
 from storage.take import Take
 
@@ -30,6 +31,8 @@ class Truth:
     """ARKit curves; none for a scan."""
     curve_names: tuple[str, ...]
     """Their names."""
+    world_from_head: tuple[RigidTransform, ...]
+    """How the head stood at each trigger."""
     rig: Rig
     """The cameras as they really stood."""
     triggers: dict[str, list[int]]
@@ -47,11 +50,19 @@ class Truth:
         try:
             with np.load(folder / "subject.npz", allow_pickle=False) as arrays:
                 values = {name: arrays[name] for name in ("vertices", "faces", "face_mask", "curves", "curve_names")}
+                rotvec, translation = arrays["rotvec"], arrays["translation"]
             triggers = json.loads((folder / "synchrony.json").read_text())
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError("the truth of a simulated recording", f"{folder} ({error})", remedy) from error
         names = tuple(str(name) for name in values.pop("curve_names"))
-        return cls(**values, curve_names=names, rig=read_rig(folder / "rig.json"), triggers=triggers)
+        poses = tuple(RigidTransform.from_rotvec(turn, place) for turn, place in zip(rotvec, translation, strict=True))
+        return cls(
+            **values, curve_names=names, world_from_head=poses, rig=read_rig(folder / "rig.json"), triggers=triggers
+        )
+
+    def in_head(self, trigger: int) -> Float[np.ndarray, "v 3"]:
+        """The subject at a trigger in its own head's frame, metres: what is left moves by expression alone."""
+        return self.world_from_head[trigger].inverse() @ self.vertices[trigger].astype(np.float64)
 
     def trigger_of(self, take: Take, frame_set: int) -> int:
         """Which trigger a frame set shows: the one most of its frames were taken at."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from flame_fitting.landmarks.landmarker import FaceLandmarks
 from geometry.cameras import Camera
+from geometry.rigs import Rig
 
 EDGE_JUMP = 0.02
 """A depth pixel whose 3x3 neighbourhood spans more than this share of its depth stands on an edge or is flying."""
@@ -58,9 +59,36 @@ class DepthImage:
         return cls(camera, np.where(inside & (depth > 0), depth, 0).astype(np.float32))
 
 
+@dataclass(frozen=True, eq=False)
+class EvidenceCameras:
+    """The cameras of a take, in the order of per-camera figures."""
+
+    colour: tuple[str, ...]
+    """Ids of the colour cameras."""
+    depth: tuple[str, ...]
+    """Ids of the depth cameras."""
+    focal_lengths_px: tuple[float, ...]
+    """Of the colour cameras."""
+
+    @classmethod
+    def of(cls, rig: Rig) -> EvidenceCameras:
+        """The rig's."""
+        colour, depth = tuple(c.id for c in rig.rgb), tuple(c.id for c in rig.depth)
+        return cls(colour, depth, tuple(float(camera.K[0, 0]) for camera in rig.rgb))
+
+    def focal_px(self, camera_id: str) -> float:
+        """Of a colour camera."""
+        return self.focal_lengths_px[self.colour.index(camera_id)]
+
+
 @runtime_checkable
 class Evidence(Protocol):
     """A take as the fit reads it: one frame at a time, so that memory does not grow with the take."""
+
+    @property
+    def cameras(self) -> EvidenceCameras:
+        """In the order of per-camera figures."""
+        ...
 
     @property
     def frame_count(self) -> int:

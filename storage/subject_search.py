@@ -18,13 +18,15 @@ from storage.provenance import READ_BYTES
 from storage.pseudonyms import UNKNOWN_SUBJECT
 from storage.take_header import SCHEMA_NAME, TakeRoot
 
-EXPORT_SUFFIXES = (".glb", ".html", ".ply")
+EXPORT_SUFFIXES = (".glb", ".html", ".ply", ".webm")
 LARGEST_GLB_HEADER_BYTES = 2**24
 """Of the JSON in front of a GLB's data; a head takes 100 KB."""
 REPORT_START_BYTES = 2**18
 """A report's title stands in front of its pictures."""
 PAGES = {"mien · take report": "", "mien · quality check": " · "}
 """What pages of mien's are called on themselves, and what follows the subject there, if anything."""
+FILM_MARK = b'{"made_by": "mien", "subject_id": '
+"""How the comment in front of a film of mien's begins; the subject follows, as a JSON string."""
 UNNAMED = ("", UNKNOWN_SUBJECT, "unnamed")
 """What stands for a subject that nobody stated."""
 
@@ -278,6 +280,8 @@ class _Search:
         if file.name.endswith(".glb"):
             return _subject_of_glb(self.root, file.key)
         start = self.root.read(file.key, 0, REPORT_START_BYTES)
+        if file.name.endswith(".webm"):
+            return _subject_of_film(start)
         if file.name.endswith(".ply"):
             return (
                 ""
@@ -321,6 +325,18 @@ def sha256_of_key(place: Place, key: str) -> str:
         sha256.update(block)
         start += len(block)
     return sha256.hexdigest()
+
+
+def _subject_of_film(start: bytes) -> str | None:
+    place = start.find(FILM_MARK)
+    if place < 0:
+        return None
+    text = start[place + len(FILM_MARK) :].decode("ascii", errors="replace")
+    try:
+        subject, _ = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return ""
+    return subject if isinstance(subject, str) else ""
 
 
 def _groups(place: Place, folder: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,6 +12,7 @@ from rendering.colour import linear_to_srgb
 from studio.complexion import draw_complexion
 from studio.light import studio_light
 from studio.openness import ambient_openness
+from studio.people import Person
 from studio.skin_layers import (
     Brushes,
     hair_cover,
@@ -50,27 +51,30 @@ class Appearance:
     """Share of the light that reaches each vertex; None: all of it."""
 
 
-def paint_appearance(model: HeadModel, seed: int) -> Appearance:
+def paint_appearance(model: HeadModel, seed: int, person: Person | None = None) -> Appearance:
     """The look of the subject with this seed, painted on the default head's texture, 2048x2048.
 
     Deterministic. Raises InputError for a model whose texture islands are not the default head's.
     """
     random = np.random.default_rng([seed, 1])
-    person = draw_complexion(random)
+    settled = person or Person()
+    look = draw_complexion(random, settled.fitzpatrick)
+    if settled.smooth_chin:
+        look = replace(look, stubble=0.0)
     light, key = studio_light(random)
     roughness = random.uniform(0.52, 0.62)
     texels = head_texels(model, SIZE_PX)
     brushes = Brushes(texels, random)
 
     lips = lip_cover(brushes)
-    hair = hair_cover(brushes, person)
-    skin = paint_skin(brushes, person)
-    skin = paint_stubble(skin, lips, brushes, person)
-    skin = paint_lips(skin, lips, brushes, person)
-    skin = paint_lids(skin, brushes, person)
-    skin = paint_brows(skin, brushes, person)
-    skin = paint_hair(skin, hair, brushes, person)
-    colours = paint_insides(paint_eyes(skin, brushes, person), brushes)
+    hair = hair_cover(brushes, look)
+    skin = paint_skin(brushes, look)
+    skin = paint_stubble(skin, lips, brushes, look)
+    skin = paint_lips(skin, lips, brushes, look)
+    skin = paint_lids(skin, brushes, look)
+    skin = paint_brows(skin, brushes, look)
+    skin = paint_hair(skin, hair, brushes, look)
+    colours = paint_insides(paint_eyes(skin, brushes, look), brushes)
 
     x, y, z = texels.position.T
     zone = np.exp(-((x / 0.018) ** 2)) * (z > 0.1) * (y > texels.mouth[1] + 0.015)
@@ -85,6 +89,6 @@ def paint_appearance(model: HeadModel, seed: int) -> Appearance:
         roughness=float(roughness),
         light=light,
         key_direction=key,
-        fitzpatrick=person.fitzpatrick,
+        fitzpatrick=look.fitzpatrick,
         openness=ambient_openness(model),
     )

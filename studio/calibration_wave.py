@@ -44,7 +44,7 @@ INFRARED_COUNTS, INFRARED_AT_M, INFRARED_SIGMA = 900.0, 1.0, 12.0
 DEPTH_SCALE_SIGMA = 0.003
 """What a depth sensor's scale is off by, one standard deviation."""
 JPEG_QUALITY = 96
-NOISES = ("none", "kinect")
+NOISES, SENSORS = ("none", "kinect"), ("own", "person")
 _SRGB_STEPS = 65535
 _SRGB: Float[np.ndarray, "65536"] = 255 * srgb_encode(np.linspace(0, 1, _SRGB_STEPS + 1, dtype=np.float32))
 """Grey levels by linear value: a table, because a wave is 10^10 pixels."""
@@ -62,9 +62,17 @@ class WaveConfig:
     """Of the poses and of every error."""
     noise: str = "kinect"
     """none, or kinect: noise, blur, gains, depth bias and scale."""
+    sensors: str = "own"
+    """own: drawn for this recording alone; person: those that `mien simulate` of a person with the same preset and seed
+    records with, whose depth is biased but has no error of scale."""
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("--preset", self.preset, tuple(PRESETS)), ("--noise", self.noise, NOISES)):
+        choices = (
+            ("--preset", self.preset, tuple(PRESETS)),
+            ("--noise", self.noise, NOISES),
+            ("--sensors", self.sensors, SENSORS),
+        )
+        for name, value, allowed in choices:
             if value not in allowed:
                 raise InputError(f"{name} {' or '.join(allowed)}", repr(value), "choose one of these")
         if self.poses < 1:
@@ -84,7 +92,7 @@ def record_board(
     Raises InputError when something else stands in the way.
     """
     board = board or PrintedBoard()
-    note = json.dumps({"board": board.spec, **asdict(config)}, indent=1)
+    note = _note(config, board)
     if out.exists() and any(out.iterdir()):
         same = (out / NOTE).exists() and (out / NOTE).read_text() == note
         if same and (out / MARKER).exists():
@@ -116,6 +124,14 @@ def record_board(
     write_whole(out / "rig.json", json.dumps(rig_to_json(start), indent=1))
     RecordingCard("board", "simulated board, CC0-1.0", "no person is shown", rig.ids).write(out)
     return True
+
+
+def _note(config: WaveConfig, board: PrintedBoard) -> str:
+    """What makes a recording this one and no other; options that came later are left out where they say nothing."""
+    values = {"board": board.spec, **asdict(config)}
+    if config.sensors == "own":
+        del values["sensors"]
+    return json.dumps(values, indent=1)
 
 
 def with_infrared(rig: Rig) -> Rig:
@@ -156,10 +172,21 @@ class DepthError:
     """Close to 0."""
 
 
+def wave_sensor(config: WaveConfig, rig: Rig, number: int) -> SensorNoise:
+    """The errors of a camera of the wave's rig; of one sensor, infrared and depth share them where it is a person's."""
+    if config.sensors == "own":
+        return draw_sensor_noise(config.noise, config.seed, number)
+    name = rig.cameras[number].id.replace("infrared", "depth")
+    people = [camera.id for camera in rig.cameras if camera.kind != "infrared"]
+    return draw_sensor_noise(config.noise, config.seed, people.index(name))
+
+
 def depth_error(config: WaveConfig, sensor: SensorNoise, number: int) -> DepthError:
     """What a camera's depth has to be corrected by."""
     if config.noise == "none":
         return DepthError(1.0, 0.0)
+    if config.sensors == "person":
+        return DepthError(1.0, -sensor.depth_bias_m)
     scale = 1 + float(np.random.default_rng([config.seed, 12, number]).normal(0, DEPTH_SCALE_SIGMA))
     return DepthError(scale, -sensor.depth_bias_m * scale)
 
@@ -170,7 +197,7 @@ def _shoot(
     """All pictures of one camera and its table of times."""
     config, number = which
     camera = rig.cameras[number]
-    sensor = draw_sensor_noise(config.noise, config.seed, number)
+    sensor = wave_sensor(config, rig, number)
     random = np.random.default_rng([config.seed, 13, number])
     lamp = np.random.default_rng([config.seed, 14]).normal(0, 1, 3) + UP
     normalised = camera.pixel_grid_normalised()
@@ -257,13 +284,13 @@ def _write_truth(truth: Path, rig: Rig, board: PrintedBoard, poses: list[RigidTr
     """The true rig, board and depth errors; only tests and benchmarks read this folder."""
     write_whole(truth / "rig.json", json.dumps(rig_to_json(rig), indent=1))
     errors = {
-        camera.id: asdict(depth_error(config, draw_sensor_noise(config.noise, config.seed, number), number))
+        camera.id: asdict(depth_error(config, wave_sensor(config, rig, number), number))
         for number, camera in enumerate(rig.cameras)
         if camera.kind == "depth"
     }
     write_whole(truth / "depth.json", json.dumps(errors, indent=1))
     gains = {
-        camera.id: list(draw_sensor_noise(config.noise, config.seed, number).gain_rgb)
+        camera.id: list(wave_sensor(config, rig, number).gain_rgb)
         for number, camera in enumerate(rig.cameras)
         if camera.kind == "rgb"
     }

@@ -57,9 +57,10 @@ class Complexion:
     """Relative to the average."""
 
 
-def draw_complexion(random: np.random.Generator) -> Complexion:
-    """A complexion whose skin type is uniform over Fitzpatrick's six."""
+def draw_complexion(random: np.random.Generator, fitzpatrick: int | None = None) -> Complexion:
+    """A complexion of a skin type, uniform over Fitzpatrick's six where none is named."""
     kind = int(random.integers(6))
+    kind = kind if fitzpatrick is None else fitzpatrick - 1
     lab = SKIN_LAB[kind] + random.normal(size=3) * [1.5, 0.8, 1.0]
     freckled = kind < 3 and random.random() < 0.6
     bearded = random.random() < 0.4

@@ -28,6 +28,7 @@ from storage.image_folder import MARKER, FrameTable, RecordingCard, SoundCard, w
 from storage.rig_json import rig_to_json
 from studio.appearance import Appearance, paint_appearance
 from studio.clocks import ClockReading, ClockTruth, read_clock, simulate_clocks
+from studio.people import PEOPLE, choose_person
 from studio.performance import Performance, perform, stand_still
 from studio.presets import FACE_CENTRE, PRESETS, calibrated
 from studio.sensors import SensorNoise, draw_sensor_noise, sense_colour, sense_depth
@@ -66,6 +67,8 @@ class SimulationConfig:
     """Frames a second."""
     sound: str = "none"
     """none, ltc (timecode on a track of each device) or clap (a room with a voice and claps); of faults studio."""
+    people: str = "adults"
+    """adults, or all: six subjects running are of all ages, both sexes and all skin types."""
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -73,6 +76,7 @@ class SimulationConfig:
             ("--noise", self.noise, NOISES),
             ("--faults", self.faults, FAULTS),
             ("--sound", self.sound, SOUNDS if self.faults == "studio" else SOUNDS[:1]),
+            ("--people", self.people, PEOPLE),
         ):
             if value not in allowed:
                 raise InputError(f"{name} {' or '.join(allowed)}", repr(value), "choose one of these")
@@ -160,8 +164,9 @@ def simulate(
 def _note(config: SimulationConfig) -> str:
     """What makes a recording this one and no other; options that came later are left out where they say nothing."""
     values = {**asdict(config), "scan": _scan_digest(config)}
-    if config.sound == "none":
-        del values["sound"]
+    for name, silent in (("sound", "none"), ("people", "adults")):
+        if values[name] == silent:
+            del values[name]
     return json.dumps(values, indent=1, default=str)
 
 
@@ -183,9 +188,10 @@ def _set_stage(config: SimulationConfig) -> Stage:
     rig = PRESETS[config.preset](config.rate)
     sensors = tuple(draw_sensor_noise(config.noise, config.subject, k) for k in range(len(rig.cameras)))
     times_s = np.arange(config.frames) / config.rate
-    appearance = paint_appearance(model, config.subject)
+    person = choose_person(config.people, config.subject)
+    appearance = paint_appearance(model, config.subject, person)
     if config.scan is None:
-        subject = draw_subject(model, config.subject, config.off_basis * 1e-3)
+        subject = draw_subject(model, config.subject, config.off_basis * 1e-3, person)
         face_vertices = model.region("face").numpy()
         place = FACE_CENTRE - subject.neutral[face_vertices].mean(0)
         performance = perform(times_s, subject.expression_names, place, config.subject)

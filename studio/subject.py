@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 
 from flame_fitting.models.head_model import HeadModel
 from geometry.errors import InputError
+from studio.people import Person
 
 OFF_BASIS_RMS_M = 3e-4
 OFF_BASIS_LENGTH_M = 0.02
@@ -44,7 +45,9 @@ class Subject:
         return self.neutral + np.tensordot(curves, self.expression_shapes, 1)
 
 
-def draw_subject(model: HeadModel, seed: int, off_basis_rms_m: float = OFF_BASIS_RMS_M) -> Subject:
+def draw_subject(
+    model: HeadModel, seed: int, off_basis_rms_m: float = OFF_BASIS_RMS_M, person: Person | None = None
+) -> Subject:
     """A person from the raw model's phenotypes and local changes, with shape that no linear basis of it holds.
 
     With `off_basis_rms_m = 0` the expression shapes are the model's own too: for exact tests.
@@ -53,7 +56,8 @@ def draw_subject(model: HeadModel, seed: int, off_basis_rms_m: float = OFF_BASIS
 
     raw = RawAnny()
     random = np.random.default_rng([seed, 0])
-    neutral = raw.sample(1, random).vertices[0]
+    person = person or Person()
+    neutral = raw.sample(1, random, person.ages, person.genders).vertices[0]
     shapes = raw.expressions.astype(np.float64)
     if off_basis_rms_m > 0:
         neutral = neutral + off_basis_shape(model, neutral, off_basis_rms_m, random)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.heads import FittedHead, depth_figures, head_figures, seen_vertices, surface_figures
 from evaluation.truth import Truth, find_truth
+from evaluation.worlds import truth_from_take
 from geometry.errors import InputError
 from geometry.meshes import Mesh
 from storage.take import Take
@@ -38,11 +40,13 @@ def evaluate_take(take: Take, truth_folder: Path | None) -> dict[str, float]:
 
 
 def _surface_medians(take: Take, truth: Truth) -> dict[str, float]:
-    frames = fused_frames(take)
+    frames, truth_of_take = fused_frames(take), truth_from_take(take.rig, truth.rig)
     chosen = sorted({frames[int(k)] for k in np.linspace(0, len(frames) - 1, min(SURFACES, len(frames)))})
     tables = []
     for frame in chosen:
         true = Mesh(truth.vertices[truth.trigger_of(take, frame)].astype(np.float64), truth.faces)
         seen = seen_vertices(true.vertices, true.faces, truth.face_mask, truth.rig.cameras)
-        tables.append(surface_figures(read_surface(take, frame), true, seen))
+        fused = read_surface(take, frame)
+        placed = replace(fused, vertices=truth_of_take @ fused.vertices)
+        tables.append(surface_figures(placed, true, seen))
     return {key: float(np.median([table[key] for table in tables])) for key in tables[0]}

@@ -50,12 +50,12 @@ def head_asset(take: Take) -> HeadAsset:
         ("eyes' gaze, tongue and mouth interior", "prior of the head model, not measured"),
     )
     return HeadAsset(
-        vertices=shaped.vertices.numpy().astype(np.float64) - neck,
+        vertices=head.rest_vertices - neck,
         faces=model.faces.numpy(),
         uv=model.uv.numpy().astype(np.float64),
         uv_faces=model.uv_faces.numpy(),
         morph_names=model.expression_names,
-        morph_offsets=model.expression_basis.numpy().astype(np.float64),
+        morph_offsets=head.expression_shapes.astype(np.float64),
         base_colour=np.asarray(head.result["base_colour"]),
         metadata=AssetMetadata(
             subject=take.header.subject_id or "unnamed",

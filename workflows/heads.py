@@ -1,29 +1,35 @@
-"""The head of a take: landmarks, fit and texture, each stored as a result."""
+"""The head of a take: person, curves and poses, texture, each stored as a result."""
 
 from __future__ import annotations
 
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from flame_fitting.evidence import DepthImage, ViewLandmarks
-from flame_fitting.fit import FitConfig, HeadFit, fit_take
-from flame_fitting.landmarks.landmarker import FaceLandmarker
+from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.fit import FitConfig, HeadFit, one_thread
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head_model, load_landmark_embedding
+from flame_fitting.person import Person, as_indices, fit_person
+from flame_fitting.residuals import TERMS
+from flame_fitting.segments import FITTED, Track, bridged, cut, track_segment
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
+from geometry.errors import InputError
+from flame_fitting.landmarks.landmarker import FaceLandmarker
 from storage.results import PartialArray, Provenance, ResultArray, StoredResult
 from storage.take import Take
 from workflows.progress import Report
+from workflows.scheduling import MustStop, run_tasks
 
 LANDMARKS = 468
 TEXTURE_FRAMES = 3
-XYZ = ("x", "y", "z")
+SEGMENT_FRAMES = 64
+"""Frames of a segment where nothing else is asked for: large beside its overlap, small beside memory."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,10 @@ class StoredHead:
     """Where the head's origin is in the world, metres."""
     identity: Float[np.ndarray, "k"]
     """Standard deviations."""
+    rest_vertices: Float[np.ndarray, "v 3"]
+    """The person's neutral head in the head's frame, metres."""
+    expression_shapes: Float[np.ndarray, "e v 3"]
+    """The person's own expression shapes, metres."""
     result: StoredResult
     """Vertices and texture are read from here when asked for."""
 
@@ -57,9 +67,9 @@ class StoredHead:
     def read(cls, take: Take) -> StoredHead:
         """Raises InputError naming `mien fit` when there is none."""
         result = take.results.read("fit")
-        arrays = (np.asarray(result[name]) for name in ("curves", "rotation", "translation", "identity"))
-        curves, rotation, translation, identity = arrays
-        return cls(curves, result["curves"].labels("curve"), rotation, translation, identity, result)
+        names = [each.name for each in fields(cls) if each.name not in ("curve_names", "result")]
+        arrays = {name: np.asarray(result[name]) for name in names}
+        return cls(**arrays, curve_names=result["curves"].labels("curve"), result=result)
 
 
 def find_landmarks(take: Take, progress: Report) -> StoredResult:
@@ -109,6 +119,11 @@ class TakeEvidence:
     """The landmarks."""
 
     @property
+    def cameras(self) -> EvidenceCameras:
+        """The rig's."""
+        return EvidenceCameras.of(self.take.rig)
+
+    @property
     def frame_count(self) -> int:
         """Number of frame sets."""
         return self.take.frame_count
@@ -128,62 +143,216 @@ class TakeEvidence:
         return tuple(DepthImage.cleaned(camera, depth) for camera, depth in pictures if depth is not None)
 
 
-def fit_heads(take: Take, config: HeadConfig, progress: Report, overwrite: bool = False) -> StoredHead:
-    """Fit the take's subject and store identity, curves, poses, vertices and texture; no-op when that is done."""
+def find_person(
+    take: Take, config: HeadConfig, progress: Report, identity_from: Take | None = None, overwrite: bool = False
+) -> Person:
+    """Who is recorded, from this take's key frames or as another take of the same subject found; stored as a result.
+
+    Raises InputError when the other take is of another subject or model.
+    """
     marks = take.results.read("landmarks")
-    provenance_config = asdict(config)
+    settings = {"model": config.model, "person": asdict(config.fit.person)}
     inputs = {"take": take.digest, "landmarks": marks.digest}
-    if not take.results.claim("fit", "default", provenance_config, inputs, overwrite):
+    if identity_from is not None:
+        stored = identity_from.results.read("person")
+        _require_same_subject(take, identity_from)
+        _require_same_model(config.model, stored)
+        inputs = {"person": stored.digest}
+    if not take.results.claim("person", "default", settings, inputs, overwrite):
+        return read_person(take.results.read("person"))
+    one_thread()
+    model = load_head_model(config.model)
+    if identity_from is None:
+        evidence = TakeEvidence(take, marks)
+        person = fit_person(model, load_landmark_embedding(config.model), evidence, config.fit.person, progress)
+    else:
+        person = read_person(identity_from.results.read("person"))
+    provenance = Provenance(settings, inputs, {"key_frames": float(len(person.key_frames))}, model.licence)
+    take.results.write("person", "default", _person_arrays(person, model), provenance, overwrite=True)
+    return read_person(take.results.read("person"))
+
+
+def _require_same_subject(take: Take, other: Take) -> None:
+    if take.header.subject_id != other.header.subject_id:
+        raise InputError(
+            f"a take of subject {take.header.subject_id!r} for --identity-from",
+            f"one of {other.header.subject_id!r}",
+            "name a take of the same person",
+        )
+
+
+def _require_same_model(model: str, stored: StoredResult) -> None:
+    if stored.provenance.config["model"] != model:
+        got = f"a person of model {stored.provenance.config['model']!r}"
+        raise InputError(f"a person of model {model!r} for --identity-from", got, "fit both takes with one model")
+
+
+def _person_arrays(person: Person, model: HeadModel) -> dict[str, ResultArray]:
+    cameras = tuple(sorted(person.landmark_offsets))
+    offsets = np.stack([person.landmark_offsets[camera] for camera in cameras]) if cameras else np.zeros((0, 0, 2))
+    return {
+        "identity": ResultArray(person.identity, ("mode",), "1"),
+        "rest_vertices": ResultArray(person.rest, ("vertex", "xyz"), "m"),
+        "expression_shapes": ResultArray(
+            person.expressions.astype(np.float32), ("curve", "vertex", "xyz"), "m", {"curve": model.expression_names}
+        ),
+        "landmark_offset_m": ResultArray(offsets, ("camera", "landmark", "xy"), "m", {"camera": cameras}),
+        "key_frames": ResultArray(as_indices(person.key_frames), ("key",), "1"),
+    }
+
+
+def read_person(stored: StoredResult) -> Person:
+    """The person of a stored result."""
+    offsets = stored["landmark_offset_m"]
+    return Person(
+        identity=np.asarray(stored["identity"]),
+        rest=np.asarray(stored["rest_vertices"]),
+        expressions=np.asarray(stored["expression_shapes"]).astype(np.float64),
+        landmark_offsets=dict(zip(offsets.labels("camera"), np.asarray(offsets), strict=True)),
+        key_frames=tuple(int(frame) for frame in np.asarray(stored["key_frames"])),
+    )
+
+
+@dataclass(frozen=True)
+class TrackJob:
+    """What every task of a take's tracking needs; small, because it crosses to other processes."""
+
+    take: str
+    """Path or URL of the take."""
+    config: HeadConfig
+    """How to track."""
+    provenance: Provenance
+    """Of the segments' results."""
+
+
+def _track_task(job: TrackJob, frames: range, must_stop: MustStop) -> int:
+    """Track one segment and store it; a segment that is stored already is left alone."""
+    take, run, origin = Take.open(job.take), _segment_run(frames), job.provenance
+    if must_stop():
+        return 0
+    if not take.results.is_current("track", run, origin.config, origin.inputs):
+        one_thread()
+        model = load_head_model(job.config.model)
+        embedding = load_landmark_embedding(job.config.model)
+        person = read_person(take.results.read("person"))
+        evidence = TakeEvidence(take, take.results.read("landmarks"))
+        track = track_segment(model, embedding, person, evidence, frames, job.config.fit.track)
+        take.results.write("track", run, _track_arrays(track, evidence.cameras, model), origin, overwrite=True)
+    return len(frames)
+
+
+def _segment_run(frames: range) -> str:
+    return f"{frames.start:06d}-{frames.stop:06d}"
+
+
+def _track_arrays(track: Track, cameras: EvidenceCameras, model: HeadModel) -> dict[str, ResultArray]:
+    labels = {"curve": model.expression_names}
+    return {
+        "curves": ResultArray(track.curves, ("frame", "curve"), "1", labels),
+        "curves_alone": ResultArray(track.curves_alone, ("frame", "curve"), "1", labels),
+        "rotation": ResultArray(track.rotation, ("frame", "row", "column"), "1"),
+        "translation": ResultArray(track.translation, ("frame", "xyz"), "m"),
+        "frame_state": ResultArray(track.frame_state, ("frame",), "1"),
+        "views": ResultArray(track.views.astype(np.int32), ("frame",), "1"),
+        "term_loss": ResultArray(track.term_loss, ("frame", "term"), "1", {"term": TERMS}),
+        "depth_residual_m": ResultArray(track.depth_residual_m, ("frame",), "m"),
+        "camera_residual_px": ResultArray(
+            track.camera_residual_px, ("frame", "camera"), "px", {"camera": cameras.colour}
+        ),
+        "camera_depth_residual_m": ResultArray(
+            track.camera_depth_residual_m, ("frame", "camera"), "m", {"camera": cameras.depth}
+        ),
+    }
+
+
+def _read_track(stored: StoredResult) -> Track:
+    return Track(**{each.name: np.asarray(stored[each.name]) for each in fields(Track)})
+
+
+def track_take(take: Take, config: HeadConfig, progress: Report, segments: int | None, scheduler: str) -> Track:
+    """Curves and pose of every frame, in segments; those that a killed run has stored are read back."""
+    inputs = {name: take.results.read(name).digest for name in ("landmarks", "person")} | {"take": take.digest}
+    job = TrackJob(str(take.path), config, Provenance({"track": asdict(config.fit.track)}, inputs))
+    pieces = cut(take.frame_count, segments or -(-take.frame_count // SEGMENT_FRAMES))
+    done = 0
+
+    def count(frames: int) -> None:
+        nonlocal done
+        done += frames
+        progress(done, take.frame_count)
+
+    run_tasks(_track_task, job, pieces, scheduler, count)
+    return bridged(Track.joined([_read_track(take.results.read("track", _segment_run(piece))) for piece in pieces]))
+
+
+def fit_heads(
+    take: Take,
+    config: HeadConfig,
+    progress: Report,
+    overwrite: bool = False,
+    *,
+    segments: int | None = None,
+    scheduler: str = "threads",
+) -> StoredHead:
+    """Track the take's person and store curves, poses, vertices and texture; no-op when that is done."""
+    settings = asdict(config)
+    inputs = {name: take.results.read(name).digest for name in ("landmarks", "person")} | {"take": take.digest}
+    if not take.results.claim("fit", "default", settings, inputs, overwrite):
         return StoredHead.read(take)
     model = load_head_model(config.model)
-    torch.set_num_threads(1)  # frames already run on all cores
-    evidence = TakeEvidence(take, marks)
-    fit = fit_take(model, load_landmark_embedding(config.model), evidence, config.fit, progress)
-    texture = bake_texture(model, tuple(_texture_views(evidence, model, fit)))
-    arrays = _fit_arrays(model, fit) | {
+    track = track_take(take, config, progress, segments, scheduler)
+    fit = HeadFit(read_person(take.results.read("person")), track)
+    evidence = TakeEvidence(take, take.results.read("landmarks"))
+    one_thread()
+    texture = bake_texture(model, tuple(_texture_views(evidence, fit)))
+    arrays = _track_arrays(track, evidence.cameras, model) | _fit_arrays(model, fit)
+    arrays |= {
         "base_colour": ResultArray(texture.base_colour, ("y", "x", "rgb"), "sRGB"),
         "texel_seen": ResultArray(texture.seen, ("y", "x"), "1"),
     }
-    provenance = Provenance(provenance_config, inputs, _metrics(model, fit, texture), model.licence)
+    provenance = Provenance(settings, inputs, _metrics(model, fit, texture), model.licence)
     take.results.write("fit", "default", arrays, provenance, overwrite=True)
+    for run in take.results.runs("track"):
+        take.results.remove("track", run)
     return StoredHead.read(take)
 
 
 def _fit_arrays(model: HeadModel, fit: HeadFit) -> dict[str, ResultArray]:
-    frames = len(fit.curves)
-    vertices = np.stack([fit.vertices_world(model, frame) for frame in range(frames)]).astype(np.float32)
+    person, frames = fit.person, len(fit.track.curves)
+    vertices = np.stack([fit.vertices_world(frame).astype(np.float32) for frame in range(frames)])
     labels = {"curve": model.expression_names}
     return {
-        "identity": ResultArray(fit.identity, ("mode",), "1"),
-        "curves": ResultArray(fit.curves, ("frame", "curve"), "1", labels),
-        "rotation": ResultArray(fit.rotation, ("frame", "row", "column"), "1"),
-        "translation": ResultArray(fit.translation, ("frame", "xyz"), "m"),
+        "identity": ResultArray(person.identity, ("mode",), "1"),
+        "rest_vertices": ResultArray(person.rest, ("vertex", "xyz"), "m"),
+        "expression_shapes": ResultArray(
+            person.expressions.astype(np.float32), ("curve", "vertex", "xyz"), "m", labels
+        ),
         "vertices": ResultArray(vertices, ("frame", "vertex", "xyz"), "m"),
         "faces": ResultArray(model.faces.numpy().astype(np.int32), ("face", "corner"), "1"),
         "face_region": ResultArray(model.region("face").numpy(), ("vertex",), "1"),
-        "depth_residual_m": ResultArray(fit.depth_residual_m, ("frame",), "m"),
-        "views": ResultArray(fit.views.astype(np.int32), ("frame",), "1"),
     }
 
 
 def _metrics(model: HeadModel, fit: HeadFit, texture: Texture) -> dict[str, float | str]:
-    measured = fit.depth_residual_m[np.isfinite(fit.depth_residual_m)]
+    track = fit.track
+    measured = track.depth_residual_m[np.isfinite(track.depth_residual_m)]
     return {
         "model": model.name,
-        "frames_without_face": float((fit.views == 0).sum()),
+        "frames_without_face": float((track.frame_state != FITTED).sum()),
         "depth_residual_mm_median": float(np.median(measured)) * 1000 if len(measured) else float("nan"),
-        "identity_rms": float(np.sqrt((fit.identity**2).mean())),
+        "identity_rms": float(np.sqrt((fit.person.identity**2).mean())),
         "texels_seen_share": float(texture.seen.mean()),
     }
 
 
-def _texture_views(evidence: TakeEvidence, model: HeadModel, fit: HeadFit) -> list[PosedView]:
+def _texture_views(evidence: TakeEvidence, fit: HeadFit) -> list[PosedView]:
     """All colour pictures of the calmest frames: open mouths and closed eyes would bake into the skin."""
-    take = evidence.take
-    calm = np.argsort(fit.curves.sum(1), kind="stable")[:TEXTURE_FRAMES]
+    take, track = evidence.take, fit.track
+    fitted = np.flatnonzero(track.frame_state == FITTED)
+    calm = fitted[np.argsort(track.curves[fitted].sum(1), kind="stable")[:TEXTURE_FRAMES]]
     views = []
     for frame in sorted(int(index) for index in calm):
-        vertices = fit.vertices_world(model, frame)
+        vertices = fit.vertices_world(frame)
         supported = supported_vertices(vertices, evidence.depth(frame))
         for camera in take.rig.rgb:
             picture = take.frame(camera.id, frame)

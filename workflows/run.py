@@ -13,12 +13,15 @@ from geometry.errors import InputError
 from recon.surface import ReconConfig
 from storage.take import Take
 from workflows.exporting import export_glb, export_ply
-from workflows.heads import HeadConfig, StoredHead, find_landmarks, fit_heads
+from workflows.heads import HeadConfig, StoredHead, find_landmarks, find_person, fit_heads
 from workflows.ingesting import ingest
 from workflows.outputs import write_output
 from workflows.progress import say, step
-from workflows.report import write_report
+from workflows.report import write_report_files
 from workflows.surfaces import fuse_take
+
+WRITTEN = ("head.glb", "surface.ply", "report.html", "report.webm")
+"""Files that lie beside the take in the end."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def run(source: Path, out: Path, config: RunConfig) -> RunOutcome:
     """Ingest, check, fuse, fit, export and report; steps that are done already are left alone."""
     take_path = out / "take.zarr"
     if not take_path.exists() and not config.overwrite:
-        in_the_way = [name for name in ("head.glb", "surface.ply", "report.html") if (out / name).exists()]
+        in_the_way = [name for name in WRITTEN if (out / name).exists()]
         if in_the_way:
             raise InputError(f"a free place in {out}", f"{in_the_way[0]} without a take", "move it, or use --overwrite")
     with step("ingest") as progress:
@@ -70,6 +73,8 @@ def run(source: Path, out: Path, config: RunConfig) -> RunOutcome:
         frames = fuse_take(take, config.surface, progress, overwrite=config.overwrite)
     with step("landmarks") as progress:
         find_landmarks(take, progress)
+    with step("person") as progress:
+        find_person(take, config.head, progress, overwrite=config.overwrite)
     with step("fit") as progress:
         head = fit_heads(take, config.head, progress, config.overwrite)
     return RunOutcome(take_path, quality, _write_files(take, out, head, frames, quality, config.overwrite))
@@ -87,5 +92,5 @@ def _write_files(
         write_output(files[0], head.result.digest, lambda path: export_glb(take, path), overwrite=overwrite, of=of)
         write_output(files[1], surface.digest, lambda path: export_ply(take, path, middle), overwrite=overwrite, of=of)
     with step("report"):
-        write_output(files[2], made_from, lambda path: write_report(take, path, quality), overwrite=overwrite, of=of)
+        write_report_files(take, files[2], made_from, quality, overwrite=overwrite)
     return files

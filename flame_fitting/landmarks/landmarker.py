@@ -63,6 +63,11 @@ class FaceLandmarks:
     visibility: Float[np.ndarray, "468"]
     """Weight for each point in [0, 1], 0 where it faces away from the camera or lies outside the image."""
 
+    @property
+    def crop(self) -> Square:
+        """The square about the face: eyes level, the points' box in its middle with a margin."""
+        return square_from_points(self.points_px)
+
 
 class FaceLandmarker:
     """Detector and mesh together. Holds cv2 networks, which are not thread-safe: one object a thread."""
@@ -92,7 +97,9 @@ class FaceLandmarker:
         """
         _check_image(image_rgb)
         if hint is not None:
-            followed = self._follow(image_rgb, hint)
+            # A face that a search could not be certain of may be followed so; a clear one that fades is searched for.
+            wanted_score = CERTAIN_SCORE if hint.score >= CERTAIN_SCORE else MIN_SCORE
+            followed = self.follow(image_rgb, hint, wanted_score)
             if followed is not None:
                 return followed
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
@@ -102,15 +109,33 @@ class FaceLandmarker:
                 return found
         return None
 
-    def _follow(self, image_rgb: UInt8[np.ndarray, "h w 3"], hint: FaceLandmarks) -> FaceLandmarks | None:
-        """The hinted face by one pass of the mesh, or None where a search is due."""
-        square = square_from_points(hint.points_px)
+    def follow(
+        self, image_rgb: UInt8[np.ndarray, "h w 3"], hint: FaceLandmarks, wanted_score: float = MIN_SCORE
+    ) -> FaceLandmarks | None:
+        """The face that was at `hint` a frame ago by one pass of the mesh, or None where a search is due."""
+        square = hint.crop
         found = self._mesh.place_points(image_rgb, square)
-        # A face that a search could not be certain of may be followed so; a clear face that fades is searched for.
-        wanted_score = CERTAIN_SCORE if hint.score >= CERTAIN_SCORE else MIN_SCORE
         if found.score < wanted_score or not fits(found, square, PLAUSIBLE):
             return None
         return _landmarks(found, hint.detection_score, image_rgb)
+
+    def faces(self, image_rgb: UInt8[np.ndarray, "h w 3"], within: Square | None = None) -> tuple[FaceLandmarks, ...]:
+        """All upright faces, largest first; with `within` only those that show in that square of the image.
+
+        The quick search: four runs of the detector on a wide image, one in a square, and the mesh on what they find. It
+        misses faces that are lying, upside down or a twentieth of the image high; `detect` finds those.
+        Raises InputError when the image is not (h, w, 3) uint8 or is empty.
+        """
+        _check_image(image_rgb)
+        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        squares = [within] if within else [letterbox(size_hw), *_tiles(size_hw, min(size_hw), 0.0)]
+        detections = [found for square in squares for found in self._detector.detect(image_rgb, square)]
+        found: list[FaceLandmarks] = []
+        for detection in distinct_faces(detections):
+            placed = self._settle(image_rgb, square_from_detection(detection))
+            if placed is not None and placed.score >= MIN_SCORE:
+                found.append(_landmarks(placed, detection.score, image_rgb))
+        return distinct_landmarks(found)
 
     def _search(self, image_rgb: UInt8[np.ndarray, "h w 3"], search: Iterable[list[Square]]) -> FaceLandmarks | None:
         """The first certain face, else the most certain of all that were found, else None."""
@@ -189,6 +214,17 @@ def distinct_faces(detections: list[Detection]) -> list[Detection]:
         if not any(near):
             kept.append(detection)
     return sorted(kept, key=lambda found: -found.face.side_px)
+
+
+def distinct_landmarks(faces: list[FaceLandmarks]) -> tuple[FaceLandmarks, ...]:
+    """One entry a face, largest first: two detections of one face end in the same points, and the surer one stays."""
+    kept: list[FaceLandmarks] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        centre, side_px = np.array(face.crop.centre_px), face.crop.side_px
+        near = [np.linalg.norm(centre - other.crop.centre_px) < 0.3 * max(side_px, other.crop.side_px) for other in kept]
+        if not any(near):
+            kept.append(face)
+    return tuple(sorted(kept, key=lambda face: -face.crop.side_px))
 
 
 def fits(found: MeshPass, square: Square, tolerance: FitTolerance) -> bool:

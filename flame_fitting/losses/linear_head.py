@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from flame_fitting.models.head_model import LandmarkEmbedding
+
 
 @dataclass(frozen=True, eq=False)
 class HeadState:
@@ -33,6 +35,11 @@ class LinearPoints:
     """Metres per standard deviation."""
     expression_basis: Float[Tensor, "e n 3"]
     """Metres at a curve's full value."""
+
+    def carried(self, embedding: LandmarkEmbedding) -> LinearPoints:
+        """Landmarks on this surface, as linear as it is."""
+        parts = (self.mean, self.identity_basis, self.expression_basis)
+        return LinearPoints(*(embedding.on(part) for part in parts))
 
     def in_head(self, state: HeadState) -> Float[Tensor, "n 3"]:
         """Positions in the head's frame, metres."""

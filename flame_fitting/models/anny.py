@@ -27,6 +27,8 @@ JOINT_BONES = {"neck": "neck01", "head": "head", "jaw": "jaw", "eye_left": "eye.
 HEAD_CHANGES = ("cheek", "chin", "ear", "eye", "forehead", "head", "mouth", "neck", "nose")
 LOCAL_CHANGE_SPREAD = 0.25
 """Standard deviation of each local change, of a full range of [-1, 1]: about 140 act at once on a head."""
+ADULT_AGES, ALL_AGES = (0.55, 1.0), (0.33, 1.0)
+"""On Anny's scale: 0 a baby, 0.33 a child, 0.67 a young adult, 1 an old one."""
 ASYMMETRY = 0.2
 """Share of a left-right pair's variance that its two sides do not have in common."""
 METRES_FROM_ANNY = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -66,11 +68,17 @@ class RawAnny:
         # Necks bend and stretch with the body below; the skull and the face are what a head pose means.
         self._rigid = self.template[:, 1] > self.joints[1, 1] - 0.06
 
-    def sample(self, count: int, random: np.random.Generator) -> RawHeads:
-        """Adult heads drawn at random from phenotypes and local changes."""
+    def sample(
+        self,
+        count: int,
+        random: np.random.Generator,
+        ages: tuple[float, float] = ADULT_AGES,
+        genders: tuple[float, float] = (0.0, 1.0),
+    ) -> RawHeads:
+        """Heads drawn at random from phenotypes and local changes; `ages` as Anny counts them, gender 0 is male."""
         labels = list(self.package.phenotype_labels)
         phenotypes = np.full((count, len(labels)), 0.5)
-        spans = {"gender": (0, 1), "age": (0.55, 1), "muscle": (0.2, 0.8), "weight": (0.15, 0.85)}
+        spans = {"gender": genders, "age": ages, "muscle": (0.2, 0.8), "weight": (0.15, 0.85)}
         spans |= {"height": (0.3, 0.7), "proportions": (0.3, 0.7)}
         for name, (low, high) in spans.items():
             phenotypes[:, labels.index(name)] = random.uniform(low, high, count)

@@ -16,8 +16,9 @@ from geometry.rigs import Rig
 from geometry.transforms import RigidTransform, look_at
 from storage.rig_json import read_rig
 from studio.calibration_board import INK, PAPER, PrintedBoard, see_board
-from studio.calibration_wave import WaveConfig, record_board, wave, with_infrared
+from studio.calibration_wave import WaveConfig, record_board, wave, wave_sensor, with_infrared
 from studio.presets import DEPTH_DISTORTION, FACE_CENTRE, PRESETS, RGB_DISTORTION, UP
+from studio.sensors import draw_sensor_noise
 from tests.capture.calibration.board_pictures import draw_board
 
 BOARD = PrintedBoard((7, 5), 0.08, 0.06)
@@ -131,6 +132,25 @@ def test_depth_counts_become_the_plane_with_the_errors_that_truth_names(tmp_path
     assert checked >= 2
 
 
+def test_a_wave_with_a_persons_sensors_has_their_bias_and_gains_and_no_scale(tmp_path, small_preset):
+    config = WaveConfig(poses=1, seed=3, sensors="person")
+    record_board(tmp_path / "wave", config, BOARD)
+    errors = json.loads((tmp_path / "wave" / "truth" / "depth.json").read_text())
+    gains = json.loads((tmp_path / "wave" / "truth" / "gains.json").read_text())
+    for number, camera in enumerate(small_rig().cameras):  # as `studio.recorder` numbers them
+        sensor = draw_sensor_noise("kinect", 3, number)
+        if camera.kind == "depth":
+            assert errors[camera.id] == {"scale": 1.0, "offset_m": -sensor.depth_bias_m}
+        else:
+            assert gains[camera.id] == list(sensor.gain_rgb)
+    rig = with_infrared(small_rig())
+    for module in ("m0", "m1"):
+        depth, infrared = (wave_sensor(config, rig, rig.index(f"{module}_{kind}")) for kind in ("depth", "infrared"))
+        assert depth == infrared, "one sensor takes both"
+    own = wave_sensor(replace(config, sensors="own"), rig, rig.index("m1_rgb"))
+    assert own == draw_sensor_noise("kinect", 3, rig.index("m1_rgb")), "as waves were recorded before"
+
+
 def test_the_same_command_again_does_nothing_and_another_one_asks(tmp_path, small_preset):
     config = WaveConfig(poses=1, seed=4)
     assert record_board(tmp_path / "wave", config, BOARD)
@@ -144,7 +164,7 @@ def test_the_same_command_again_does_nothing_and_another_one_asks(tmp_path, smal
         assert (tmp_path / "again" / path.relative_to(tmp_path / "wave")).read_bytes() == content
 
 
-@pytest.mark.parametrize("wrong", [{"preset": "attic"}, {"noise": "loud"}, {"poses": 0}])
+@pytest.mark.parametrize("wrong", [{"preset": "attic"}, {"noise": "loud"}, {"sensors": "best"}, {"poses": 0}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError):
         WaveConfig(**wrong)

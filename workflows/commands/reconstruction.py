@@ -29,22 +29,34 @@ def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonF
     return answer({"surfaces": len(frames)}, as_json)
 
 
-def fit(take: TakePath, overwrite: bool = False, as_json: JsonFlag = False) -> int:
+def fit(
+    take: TakePath,
+    identity_from: Annotated[str | None, tyro.conf.arg(metavar="TAKE")] = None,
+    segments: int | None = None,
+    scheduler: str = "threads",
+    overwrite: bool = False,
+    as_json: JsonFlag = False,
+) -> int:
     """Fit identity, ARKit curves and pose of every frame, and gather the head's texture.
 
     Args:
         take: the take.
+        identity_from: a fitted take of the same subject, whose head this one gets to the last bit.
+        segments: stretches that are tracked as tasks of their own; 64 frames each if left out.
+        scheduler: threads, processes, or tcp://host:port of a Dask scheduler.
         overwrite: replace a fit made otherwise.
     """
     from storage.take import Take
-    from workflows.heads import HeadConfig, find_landmarks, fit_heads
+    from workflows.heads import HeadConfig, find_landmarks, find_person, fit_heads
     from workflows.progress import step
 
     opened = Take.open(take)
     with step("landmarks") as progress:
         find_landmarks(opened, progress)
+    with step("person") as progress:
+        find_person(opened, HeadConfig(), progress, Take.open(identity_from) if identity_from else None, overwrite)
     with step("fit") as progress:
-        head = fit_heads(opened, HeadConfig(), progress, overwrite)
+        head = fit_heads(opened, HeadConfig(), progress, overwrite, segments=segments, scheduler=scheduler)
     return answer(dict(head.result.provenance.metrics), as_json)
 
 
@@ -86,7 +98,7 @@ def export(
 
 
 def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag = False) -> int:
-    """One HTML page about a take, with pictures.
+    """One HTML page about a take, with pictures, and beside it a film (WebM) of the fitted head over the picture.
 
     Args:
         take: the take.
@@ -95,8 +107,7 @@ def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag 
     """
     from capture.quality import check_take
     from storage.take import Take
-    from workflows.outputs import write_output
-    from workflows.report import write_report
+    from workflows.report import write_report_files
 
     opened = Take.open(take)
     quality = check_take(opened)
@@ -104,9 +115,7 @@ def report(take: TakePath, out: Out, overwrite: bool = False, as_json: JsonFlag 
         opened.results.read(step, run).digest for step in opened.results.steps() for run in opened.results.runs(step)
     ]
     made_from = " ".join([opened.digest, *done])
-    fresh = write_output(
-        out, made_from, lambda path: write_report(opened, path, quality), overwrite=overwrite, of=opened.header
-    )
+    fresh = write_report_files(opened, out, made_from, quality, overwrite=overwrite)
     return answer({"file": str(out), "written": fresh}, as_json)
 
 
@@ -123,7 +132,7 @@ def run(
 
     Args:
         source: the recording: a folder, or an iPhone TrueDepth portrait.
-        out: folder for take.zarr, head.glb, surface.ply and report.html.
+        out: folder for take.zarr, head.glb, surface.ply, report.html and report.webm.
         reader: which reader, or auto.
         rig: a rig.json that replaces the recording's own calibration.
         keep_going: go on after a failed check.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from workflows.report.colours import nice_limit
-from workflows.report.markup import Markup, element, join
+from workflows.report.markup import Markup, element, join, sentence
 from workflows.report.pictures import png_uri
 
 HEAT_SRGB = (15, 157, 148)
@@ -107,8 +107,13 @@ def head_motion(
     frame: int,
 ) -> Markup:
     """Two charts: turns about the head's axes in degrees, and the head's origin in mm from its first place."""
-    yaw, pitch, roll = Rotation.from_matrix(rotation).as_euler("YXZ", degrees=True).T
-    moved = (translation - translation[0]) * 1000
+    known = np.all(np.isfinite(np.concatenate([rotation.reshape(-1, 9), translation], 1)), axis=1)
+    if not known.any():
+        return sentence("No frame says where the head is.")
+    rotation = np.where(known[:, None, None], rotation, np.eye(3))
+    angles = Rotation.from_matrix(rotation).as_euler("YXZ", degrees=True)
+    yaw, pitch, roll = np.where(known[:, None], angles, np.nan).T
+    moved = np.where(known[:, None], translation - translation[known][0], np.nan) * 1000
     turns = {"yaw, to the subject's left": yaw, "pitch, down": pitch, "roll, to the subject's right": roll}
     shifts = {"x, to the left": moved[:, 0], "y, up": moved[:, 1], "z, forward": moved[:, 2]}
     charts = (
@@ -126,10 +131,11 @@ def _line_chart(
     span = max(float(times_s[-1]), 1e-9)
     paths, legend = [], []
     for number, (name, values) in enumerate(series.items()):
-        extent = f"{values.min():+.1f} to {values.max():+.1f}{unit}"
+        extent = f"{np.nanmin(values):+.1f} to {np.nanmax(values):+.1f}{unit}"
         points = " ".join(
             f"{time / span * 1000:.1f},{(1 - value / limit) * 100:.2f}"
             for time, value in zip(times_s, values, strict=True)
+            if np.isfinite(value)
         )
         paths.append(element("polyline", element("title", f"{name}: {extent}"), points=points, class_=f"s{number}"))
         legend.append(element("li", element("b", name), f" {extent}", class_=f"s{number}"))

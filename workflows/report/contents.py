@@ -89,10 +89,14 @@ class FittedHead:
         model = load_head_model(name) if isinstance(name, str) and name in HEAD_MODELS else None
         return model if model is not None and np.array_equal(model.faces.numpy(), self.faces) else None
 
+    def is_whole(self, frame: int) -> bool:
+        """Whether the frame has a head that can be drawn: all of its vertices are finite."""
+        return bool(np.isfinite(self.vertices(frame)).all())
+
     def strongest_frame(self, among: list[int]) -> int:
         """The frame with the most expression; gaze does not count."""
         counted = [column for column, name in enumerate(self.curve_names) if not name.startswith("eyeLook")]
-        return max(among, key=lambda frame: (float(self.curves[frame, counted].sum()), -frame))
+        return max(among, key=lambda frame: (float(np.nan_to_num(self.curves[frame, counted]).sum()), -frame))
 
     def landmark_error_px(self, take: Take, camera: Camera, frame: int) -> float | None:
         """Median distance of the detected landmarks from those of the fitted head, in the camera's pixels."""

@@ -9,6 +9,7 @@ from geometry.cameras import Camera
 from geometry.meshes import Mesh
 from rendering.arrays import interpolate_arrays
 from storage.take import Take
+from workflows.report.best_view import best_view
 from workflows.report.charts import histogram, readable
 from workflows.report.checks import number, stat
 from workflows.report.colours import depth_colours, diverging, diverging_css, nice_limit
@@ -16,7 +17,7 @@ from workflows.report.contents import FittedHead, FusedSurface, SurfaceDistance
 from workflows.report.markup import Child, Markup, element, join, sentence
 from workflows.report.pictures import Drawing, Shot, jpeg_uri, outlined, virtual_camera
 
-VIEW_BYTES, DEPTH_BYTES, SURFACE_BYTES, FILM_BYTES = 2_200_000, 800_000, 1_200_000, 700_000
+VIEW_BYTES, DEPTH_BYTES, SURFACE_BYTES, FILM_BYTES = 1_800_000, 700_000, 1_000_000, 600_000
 """Shares of the page's size; with text and charts they stay under 6 MB however many cameras there are."""
 VIEW_WIDTHS = (190, 560)
 """Least and most pixels across a view."""
@@ -218,11 +219,16 @@ def _distance_scale(distance: SurfaceDistance, limit: float) -> Markup:
 
 def film_strip(take: Take, fit: FittedHead, frame: int) -> Markup:
     """Pictures of the camera that faces the subject, each above the fitted head from the same camera."""
-    camera = _facing_camera(take, fit, frame)
+    camera = best_view(take, fit, None, [frame])
+    if camera is None:
+        return sentence("The rig has no colour camera to show.")
     frames = sorted(
         {*np.linspace(0, take.frame_count - 1, min(FILM_FRAMES, take.frame_count)).round().astype(int).tolist()}
     )
-    if frame not in frames:
+    frames = [shown for shown in frames if fit.is_whole(shown)]
+    if not frames:
+        return sentence("No frame has a head that can be drawn.")
+    if frame not in frames and fit.is_whole(frame):
         frames[int(np.argmin(np.abs(np.array(frames) - frame)))] = frame
     frames.sort()
     everything = np.concatenate([fit.vertices(number)[fit.face_region] for number in frames])
@@ -249,17 +255,6 @@ def film_strip(take: Take, fit: FittedHead, frame: int) -> Markup:
             element("p", f"Camera {camera.id}. Under each picture the curve that is strongest in it.", class_="muted"),
         )
     )
-
-
-def _facing_camera(take: Take, fit: FittedHead, frame: int) -> Camera:
-    """The colour camera closest to straight in front of the face."""
-    forward, centre = fit.rotation[frame][:, 2], fit.vertices(frame).mean(0)
-
-    def facing(camera: Camera) -> float:
-        towards = camera.centre_world - centre
-        return float(forward @ towards / np.linalg.norm(towards))
-
-    return max(take.rig.rgb, key=facing)
 
 
 def _figure(pictures: list[Markup], name: str, notes: list[str], shot: Shot) -> Markup:

@@ -50,6 +50,11 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[Child]], class_: str 
     return element("div", inner, class_="scroll")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: "1 frame", "8 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def sentence(text: str, command: str | None = None) -> Markup:
     """What is not there, and which command makes it."""
     made_by = () if command is None else (" ", element("code", command), " makes it.")

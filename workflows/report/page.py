@@ -35,7 +35,14 @@ from workflows.report.checks import (
 )
 from workflows.report.contents import FittedHead, FusedSurface, SurfaceDistance, surface_of
 from workflows.report.figures import film_strip, surface_figures, view_figures
+from workflows.report.film import Film, film_figure
+from workflows.report.fit_cameras import cameras_section
+from workflows.report.fit_gaps import gaps_section
+from workflows.report.fit_lacks import lacks_section
+from workflows.report.fit_losses import losses_section
+from workflows.report.found_landmarks import FoundLandmarks
 from workflows.report.markup import Child, Markup, element, join, sentence, table
+from workflows.report.overlay_figures import overlay_section
 from workflows.surfaces import fused_frames
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
@@ -50,14 +57,16 @@ def write_report(
     quality: QualityReport | None = None,
     evaluation: Mapping[str, float] | None = None,
     frame: int | None = None,
+    film: Film | None = None,
 ) -> None:
     """Write one self-contained HTML page about a take: the same take gives the same bytes.
 
-    `frame` is the frame set that the pictures show; without it, the one with the strongest expression. Results that
-    are not there are named together with the command that makes them. Raises InputError for a frame that the take
-    does not have, for damaged results, and when the page cannot be written.
+    `frame` is the frame set that the pictures show; without it, the one with the strongest expression. `film` lies
+    beside the page, which links to it and is whole without it. Results that are not there are named together with the
+    command that makes them. Raises InputError for a frame that the take does not have, for damaged results, and when
+    the page cannot be written.
     """
-    report = Report(take, quality, evaluation, frame)
+    report = Report(take, quality, evaluation, frame, film)
     write_whole(out, "<!doctype html>\n" + report.html().html + "\n")
 
 
@@ -73,11 +82,18 @@ class Report:
     """Figures against truth."""
     asked_frame: int | None
     """The frame set that the user wants to see."""
+    film: Film | None
+    """What lies beside the page."""
 
     @cached_property
     def fit(self) -> FittedHead | None:
         """The fitted head."""
         return FittedHead.read(self.take)
+
+    @cached_property
+    def marks(self) -> FoundLandmarks | None:
+        """The landmarks."""
+        return FoundLandmarks.read(self.take)
 
     @cached_property
     def frame(self) -> int:
@@ -90,7 +106,15 @@ class Report:
         if not count:
             raise InputError("a take with frame sets", "none", "ingest a recording that has frames")
         fused = [frame for frame in fused_frames(self.take) if frame < count]
-        return self.fit.strongest_frame(fused or list(range(count))) if self.fit else (fused or [count // 2])[0]
+        if self.fit is None:
+            return (fused or [count // 2])[0]
+        candidates = fused or list(range(count))
+        return self.fit.strongest_frame([frame for frame in candidates if self.fit.is_whole(frame)] or candidates)
+
+    @cached_property
+    def shown_fit(self) -> FittedHead | None:
+        """The fitted head, where the frame that the pictures show has one."""
+        return self.fit if self.fit is not None and self.fit.is_whole(self.frame) else None
 
     @cached_property
     def surface(self) -> FusedSurface | None:
@@ -100,10 +124,10 @@ class Report:
     @cached_property
     def distance(self) -> SurfaceDistance | None:
         """How far surface and head are apart."""
-        if self.fit is None or self.surface is None:
+        if self.shown_fit is None or self.surface is None:
             return None
-        head = Mesh(self.fit.vertices(self.frame), self.fit.faces)
-        return SurfaceDistance.between(self.surface.mesh, head, self.fit.face_region)
+        head = Mesh(self.shown_fit.vertices(self.frame), self.shown_fit.faces)
+        return SurfaceDistance.between(self.surface.mesh, head, self.shown_fit.face_region)
 
     @cached_property
     def times_s(self) -> Float[np.ndarray, "t"]:
@@ -184,18 +208,20 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
 
 
 def _views(report: Report) -> Markup:
-    missing = (
-        sentence("No head was fitted to this take, so the pictures stand alone.", f"mien fit {report.take.path}")
-        if report.fit is None
-        else None
-    )
+    missing = None
+    if report.fit is None:
+        missing = sentence(
+            "No head was fitted to this take, so the pictures stand alone.", f"mien fit {report.take.path}"
+        )
+    elif report.shown_fit is None:
+        missing = sentence(f"Frame {report.frame} has no head: nothing was measured in it.")
     return join(
         (
             missing,
             element(
                 "p", f"Frame {report.frame}, {report.times_s[report.frame]:.2f} s: {_why(report)}.", class_="muted"
             ),
-            view_figures(report.take, report.fit, report.frame),
+            view_figures(report.take, report.shown_fit, report.frame),
         )
     )
 
@@ -212,10 +238,36 @@ def _why(report: Report) -> str:
     )
 
 
+def _overlay(report: Report) -> Markup | None:
+    return overlay_section(report.take, report.fit, report.marks, report.frame) if report.fit else None
+
+
+def _side_by_side(report: Report) -> Markup | None:
+    return film_figure(report.take, report.film, report.frame) if report.film and report.fit else None
+
+
+def _gaps(report: Report) -> Markup | None:
+    return gaps_section(report.take, report.fit, report.marks) if report.fit else None
+
+
+def _losses(report: Report) -> Markup | None:
+    return losses_section(report.fit, report.times_s) if report.fit else None
+
+
+def _cameras(report: Report) -> Markup | None:
+    return cameras_section(report.take, report.fit, report.marks) if report.fit else None
+
+
+def _lacks(report: Report) -> Markup | None:
+    return lacks_section(report.take, report.fit, report.marks) if report.fit else None
+
+
 def _surface(report: Report) -> Markup:
     fuse, fit = f"mien fuse {report.take.path}", f"mien fit {report.take.path}"
     if report.fit is None:
         return sentence("A distance needs a fitted head.", fit)
+    if report.shown_fit is None:
+        return sentence(f"Frame {report.frame} has no head to measure from.")
     missing = (
         sentence(f"Frame {report.frame} has no fused surface to compare with.", fuse)
         if report.surface is None
@@ -304,6 +356,12 @@ def _invented(fit: FittedHead) -> str:
 
 PARTS: tuple[tuple[str, Callable[[Report], Markup | None]], ...] = (
     ("Views", _views),
+    ("Head over picture", _overlay),
+    ("Side by side", _side_by_side),
+    ("Gaps", _gaps),
+    ("Loss of each term", _losses),
+    ("Cameras against the head", _cameras),
+    ("What the input lacks", _lacks),
     ("Surface and head", _surface),
     ("Film strip", _film),
     ("Expression and motion", _expression),

@@ -156,12 +156,14 @@ class Drawing:
         return np.round(srgb_encode(small.clip(0, 1)) * 255).astype(np.uint8)
 
 
-def outlined(picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "y x 3"]:
+def outlined(
+    picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"], width_px: int = 2
+) -> UInt8[np.ndarray, "y x 3"]:
     """A supersampled mask's contour drawn over a picture."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     drawn = picture.copy()
     fixed = [np.round(contour * (16 / SUPERSAMPLE)).astype(np.int32) for contour in contours if len(contour) > 40]
-    cv2.polylines(drawn, fixed, True, [int(value) for value in MESH_COLOUR], 2, cv2.LINE_AA, shift=4)
+    cv2.polylines(drawn, fixed, True, [int(value) for value in MESH_COLOUR], width_px, cv2.LINE_AA, shift=4)
     return drawn
 
 

@@ -1,0 +1,181 @@
+"""Who is recorded: identity, and everything about the head that does not change from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from flame_fitting.evidence import Evidence, ViewLandmarks
+from flame_fitting.key_frames import KeyFrames, first_states, in_threads
+from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
+from flame_fitting.losses.linear_head import HeadState, LinearPoints
+from flame_fitting.models.head_model import HeadModel, LandmarkEmbedding
+from flame_fitting.personal import PersonalFields, PersonalPrior, learn_person
+from flame_fitting.scene import FrameObservations, HeadScene
+from flame_fitting.solver import HeadPrior
+from flame_fitting.stages import IDENTITY_STAGES, Stage
+
+CURVE_PRIOR = HeadPrior(rate=20.0, sigma=0.7, identity=1.0, knee=0.1)
+"""Tuned on simulated subjects 101 and 102."""
+FEW_FRAMES = 20.0
+"""Identity's prior counts this many times over the number of key frames: what the basis cannot express is the same in
+every pixel of a frame, and taken as independent it would bend a single portrait into a caricature."""
+
+
+@dataclass(frozen=True)
+class PersonConfig:
+    """How to find out who is recorded."""
+
+    key_frames: int = 24
+    """Frames that are solved together; more cost time in proportion and tell less and less."""
+    rounds: int = 4
+    """Turns of learning the person's own shapes and solving the frames again."""
+    steps_a_round: int = 2
+    """Gauss-Newton steps in each."""
+    stages: tuple[Stage, ...] = IDENTITY_STAGES
+    """The plan before the first round; its last stage is repeated in each."""
+    prior: HeadPrior = CURVE_PRIOR
+    """What is known before anything is measured."""
+    personal: PersonalPrior = PersonalPrior()
+    """How far people differ from the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """A head that needs only curves and a pose."""
+
+    identity: Float[np.ndarray, "k"]
+    """Standard deviations under the model's prior."""
+    rest: Float[np.ndarray, "v 3"]
+    """The neutral head in the head's frame, metres; identity and the person's own remainder."""
+    expressions: Float[np.ndarray, "e v 3"]
+    """The person's own expression shapes, metres at a curve's full value."""
+    landmark_offsets: dict[str, Float[np.ndarray, "l 2"]]
+    """By camera: where the network sees each landmark beside its surface point, metres along the camera's x and y."""
+    key_frames: tuple[int, ...]
+    """The frames it was learnt from."""
+
+    def surface(self) -> LinearPoints:
+        """The head as the residuals want it: no identity left to find."""
+        none = torch.zeros(0, *self.rest.shape, dtype=torch.float64)
+        return LinearPoints(torch.from_numpy(self.rest), none, torch.from_numpy(self.expressions))
+
+    def offsets(self) -> OffsetsByCamera:
+        """The landmarks' offsets as tensors."""
+        return {camera: torch.from_numpy(offset) for camera, offset in self.landmark_offsets.items()}
+
+    def in_head(self, curves: Float[np.ndarray, "e"]) -> Float[np.ndarray, "v 3"]:
+        """The head with an expression, in its own frame, metres."""
+        return self.rest + np.tensordot(curves, self.expressions, 1)
+
+
+def fit_person(
+    model: HeadModel,
+    embedding: LandmarkEmbedding,
+    evidence: Evidence,
+    config: PersonConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Person:
+    """The most probable person, from a few frames that show different faces.
+
+    Raises InputError when no picture of the take shows a face.
+    """
+    config = config or PersonConfig()
+    chosen = choose_key_frames(evidence, config.key_frames)
+    scene = HeadScene.of(model, embedding)
+    seen = [FrameObservations.of(evidence, embedding, frame) for frame in chosen]
+    prior = replace(config.prior, identity=config.prior.identity * max(1.0, FEW_FRAMES / len(chosen)))
+    frames = KeyFrames(scene, seen, prior)
+    states = first_states(scene, seen)
+    total = sum(stage.steps for stage in config.stages) + config.rounds * config.steps_a_round
+    done = 0
+
+    def step(stage: Stage) -> None:
+        nonlocal states, done
+        states = frames.step(states, stage)
+        done += 1
+        if progress:
+            progress(done, total)
+
+    for stage in config.stages:
+        for _ in range(stage.steps):
+            step(stage)
+    last = config.stages[-1]
+    if any(each.depth for each in seen):
+        fields = PersonalFields.of(scene, config.personal)
+        for _ in range(config.rounds):
+            current = frames.scene
+            gather = lambda pair: current.gathered(pair[0], pair[1].depth, last.gate)  # noqa: B023, E731
+            gathered = in_threads(gather, list(zip(states, seen, strict=True)))
+            trust = scene.trust.numpy()
+            learnt = learn_person(
+                scene.surface,
+                current.surface,
+                list(zip(states, gathered, strict=True)),
+                fields,
+                config.personal,
+                trust,
+            )
+            frames = replace(frames, scene=scene.with_surface(learnt))
+            for _ in range(config.steps_a_round):
+                step(last)
+    return _person(frames, states, tuple(chosen))
+
+
+def _person(frames: KeyFrames, states: list[HeadState], chosen: tuple[int, ...]) -> Person:
+    """What is left when identity is put into the head, with the landmarks' offsets on it."""
+    identity, surface = states[0].identity, frames.scene.surface
+    rest = surface.mean + torch.tensordot(identity, surface.identity_basis, 1)
+    person = Person(identity.numpy(), rest.numpy(), surface.expression_basis.numpy(), {}, chosen)
+    scene = frames.scene.with_surface(person.surface())
+    fixed = [replace(state, identity=torch.zeros(0, dtype=torch.float64)) for state in states]
+    offsets = learn_offsets(scene, list(zip(fixed, frames.seen, strict=True)))
+    return replace(person, landmark_offsets={camera: offset.numpy() for camera, offset in offsets.items()})
+
+
+def choose_key_frames(evidence: Evidence, count: int) -> list[int]:
+    """Frames that show the most different faces, in order; those in which most views have one come first.
+
+    Each next frame is the one whose landmarks, freed of place, size and roll, are farthest from all chosen so far.
+    """
+    faces = {frame: _shapes(evidence.landmarks(frame)) for frame in range(evidence.frame_count)}
+    usable = [frame for frame, shapes in faces.items() if shapes]
+    if len(usable) <= count:
+        return usable or list(range(min(count, evidence.frame_count)))
+    chosen = [max(usable, key=lambda frame: (len(faces[frame]), -frame))]
+    distance = {frame: _distance(faces[frame], faces[chosen[0]]) for frame in usable}
+    while len(chosen) < count:
+        farthest = max(usable, key=lambda frame: (distance[frame], -frame))
+        chosen.append(farthest)
+        distance = {frame: min(distance[frame], _distance(faces[frame], faces[farthest])) for frame in usable}
+    return sorted(chosen)
+
+
+def _shapes(views: tuple[ViewLandmarks, ...]) -> dict[str, Float[np.ndarray, "n 2"]]:
+    """Each view's landmarks with their mean at the origin, their size one and their eyes level."""
+    shapes = {}
+    for view in views:
+        points = view.points_px - view.points_px.mean(0)
+        points = points / np.sqrt((points**2).sum(1).mean())
+        along = points[263] - points[33]
+        turn = np.arctan2(along[1], along[0])
+        rotate = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        shapes[view.camera.id] = points @ rotate.T
+    return shapes
+
+
+def _distance(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> float:
+    """Mean over the views that both have, times the share they share; without one, nothing is known."""
+    both = sorted(left.keys() & right.keys())
+    if not both:
+        return 0.0
+    return float(np.mean([np.sqrt(((left[view] - right[view]) ** 2).sum(1).mean()) for view in both]))
+
+
+def as_indices(frames: tuple[int, ...]) -> Int[np.ndarray, "n"]:
+    """Key frames as an array, for storage."""
+    return np.array(frames, dtype=np.int64)

@@ -1,0 +1,181 @@
+"""A stretch of a take, fitted so that its result does not depend on where the stretch was cut.
+
+Every frame is fitted by itself first, from its own landmarks, so that its start does not depend on its neighbours. The
+temporal terms then couple it with them; their reach is a few frames, so that some frames of overlap on both sides, which
+are fitted and thrown away, leave nothing of the cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from scipy.spatial.transform import Rotation, Slerp
+
+from flame_fitting.chain import TemporalPrior
+from flame_fitting.evidence import Evidence
+from flame_fitting.key_frames import in_threads
+from flame_fitting.landmark_offsets import with_offsets
+from flame_fitting.losses.linear_head import HeadState
+from flame_fitting.models.head_model import HeadModel, LandmarkEmbedding
+from flame_fitting.person import CURVE_PRIOR, Person
+from flame_fitting.residuals import FrameResiduals, frame_residuals
+from flame_fitting.scene import FrameObservations, HeadScene
+from flame_fitting.solver import HeadPrior
+from flame_fitting.stages import TRACKING_STAGES, Stage
+from flame_fitting.tracking import Tracker
+from geometry.errors import InputError
+
+FITTED, BRIDGED = 0, 1
+"""Values of `frame_state`."""
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """How to follow a known person."""
+
+    stages: tuple[Stage, ...] = TRACKING_STAGES
+    """The plan for a frame."""
+    prior: HeadPrior = CURVE_PRIOR
+    """What is known of curves before anything is measured."""
+    temporal: TemporalPrior = TemporalPrior()
+    """How curves and head move."""
+    coupled_steps: int = 2
+    """Steps of all frames together after each was fitted by itself."""
+    overlap: int = 8
+    """Frames on both sides of a segment that are fitted for its sake alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Curves and pose of consecutive frames."""
+
+    curves: Float[np.ndarray, "t e"]
+    """ARKit curves in [0, 1]."""
+    curves_alone: Float[np.ndarray, "t e"]
+    """The same before frames were coupled over time: what lag is measured against."""
+    rotation: Float[np.ndarray, "t 3 3"]
+    """World from head."""
+    translation: Float[np.ndarray, "t 3"]
+    """Where the head's origin is in the world, metres."""
+    frame_state: UInt8[np.ndarray, "t"]
+    """0 fitted; 1 bridged: nothing was seen of the face, what stands here is interpolated."""
+    views: Int[np.ndarray, "t"]
+    """In how many views a face was found."""
+    term_loss: Float[np.ndarray, "t n"]
+    """Mean squared residual of each of `residuals.TERMS`, in sigmas; nan where a term had no part."""
+    depth_residual_m: Float[np.ndarray, "t"]
+    """Median distance of the depth to the face, metres; nan without depth."""
+    camera_residual_px: Float[np.ndarray, "t c"]
+    """Median distance of the landmarks in each colour camera, pixels; nan where none was seen."""
+    camera_depth_residual_m: Float[np.ndarray, "t d"]
+    """Median distance of each depth camera's pixels outside the face, signed, metres; nan where none was seen."""
+
+    def part(self, frames: slice) -> Track:
+        """Some of the frames."""
+        return Track(*(getattr(self, field.name)[frames] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: list[Track]) -> Track:
+        """Segments in order."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def cut(frames: int, segments: int) -> list[range]:
+    """Ranges of about the same length that cover all frames."""
+    bounds = np.linspace(0, frames, max(1, min(segments, frames)) + 1).round().astype(int)
+    return [range(int(low), int(high)) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def track_segment(
+    model: HeadModel,
+    embedding: LandmarkEmbedding,
+    person: Person,
+    evidence: Evidence,
+    frames: range,
+    config: TrackConfig,
+    progress: Callable[[], None] | None = None,
+) -> Track:
+    """Curves and pose of the frames of one segment; those in which nothing was seen are left to `bridged`."""
+    reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
+    scene = HeadScene.of(model, embedding).with_surface(person.surface())
+    tracker = Tracker(scene, config.prior, config.temporal, config.stages)
+    offsets = person.offsets()
+
+    def fit(frame: int) -> tuple[FrameObservations, HeadState | None]:
+        seen = with_offsets(FrameObservations.of(evidence, embedding, frame), offsets)
+        state = tracker.frame(seen)
+        if progress and frame in frames:
+            progress()
+        return seen, state
+
+    fitted = in_threads(fit, list(reach))
+    seen, states = [each for each, _ in fitted], [state for _, state in fitted]
+    alone = list(states)
+    for run in runs([state is not None for state in states]):
+        together = [state for state in states[run] if state is not None]
+        for _ in range(config.coupled_steps):
+            together = tracker.couple(together, seen[run])
+        states[run] = together
+    inner = slice(frames.start - reach.start, frames.stop - reach.start)
+    cameras = evidence.cameras
+    measure = lambda pair: frame_residuals(tracker, pair[0], pair[1], cameras)  # noqa: E731
+    residuals = in_threads(measure, list(zip(states[inner], seen[inner], strict=True)))
+    return _track(states[inner], alone[inner], residuals, len(model.expression_names))
+
+
+def runs(known: list[bool]) -> list[slice]:
+    """Stretches of consecutive frames that are known."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.array(known, int), [0]])))
+    return [slice(int(low), int(high)) for low, high in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _track(
+    states: list[HeadState | None], alone: list[HeadState | None], residuals: list[FrameResiduals], expressions: int
+) -> Track:
+    unknown = [torch.full(shape, torch.nan, dtype=torch.float64) for shape in ((expressions,), (3, 3), (3,))]
+    missing = HeadState(torch.zeros(0, dtype=torch.float64), *unknown)
+    whole = [missing if state is None else state for state in states]
+    return Track(
+        np.stack([state.curves.numpy() for state in whole]),
+        np.stack([(missing if state is None else state).curves.numpy() for state in alone]),
+        np.stack([state.rotation.numpy() for state in whole]),
+        np.stack([state.translation.numpy() for state in whole]),
+        np.array([BRIDGED if state is None else FITTED for state in states], np.uint8),
+        np.array([each.views for each in residuals]),
+        np.stack([each.term_loss for each in residuals]),
+        np.array([each.depth_m for each in residuals]),
+        np.stack([each.landmarks_px for each in residuals]),
+        np.stack([each.camera_depth_m for each in residuals]),
+    )
+
+
+def bridged(track: Track) -> Track:
+    """Frames in which nothing was seen, interpolated between their neighbours; at the ends the nearest one stands.
+
+    Raises InputError when nothing was seen in any frame.
+    """
+    known = np.flatnonzero(track.frame_state == FITTED)
+    if not len(known):
+        raise InputError(
+            "a face that can be fitted in at least one frame",
+            f"none in {len(track.frame_state)} frame sets",
+            "check that the cameras see the face upright and lit (`mien inspect`), or that RGB is not mislabelled",
+        )
+    frames = np.arange(len(track.frame_state))
+    inside = np.clip(frames, known[0], known[-1])
+    columns = lambda values: np.stack([np.interp(frames, known, column) for column in values.T], 1)  # noqa: E731
+    rotation = np.repeat(track.rotation[known[:1]], len(frames), 0)
+    if len(known) > 1:
+        rotation = Slerp(known, Rotation.from_matrix(track.rotation[known]))(inside).as_matrix()
+    rotation[known] = track.rotation[known]
+    return replace(
+        track,
+        curves=columns(track.curves[known]),
+        curves_alone=columns(track.curves_alone[known]),
+        rotation=rotation,
+        translation=columns(track.translation[known]),
+    )
