@@ -1,4 +1,4 @@
-"""The ten iris points of a face and how far each may be believed: the network's, put right by the rim in the picture."""
+"""The ten iris points of a face and how far each may be believed: the network's, put right by the picture's own rim."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ FULL_VOTE_SIGMA = 0.03
 square of the ratio, so that a vote over this variance is the inverse of the centre's own."""
 NETWORK_SIGMA = 0.16
 """Deviation of the network's own centre, iris radii: on drawn heads 1.6 px of 10."""
-SHUT_OPENING = 0.09
-"""Between the lids over the eye's width; under this nothing of the iris shows."""
+SHUT_OPENING = 0.15
+"""Between the lids over the width of the eye; under this too little of the iris shows."""
 IRIS_POINTS = 10
 
 
 @dataclass(frozen=True)
 class IrisMarks:
-    """Both irises of a face in MediaPipe's order: the subject's right first, each a centre and four points of its rim."""
+    """Both irises of a face in MediaPipe's order: the subject's right first, each a centre and four of its rim."""
 
     points_px: Float[np.ndarray, "10 2"]
     """Image pixels, pixel centres at +0.5. The centre is the middle of the limbus circle, not of the pupil's picture:
     the two part under oblique views, because the pupil lies deeper or, on a drawn eye, on a bulge."""
     confidence: Float[np.ndarray, "10"]
-    """Vote of each in [0, 1], with the centre's variance in it (`FULL_VOTE_SIGMA`). The rim has none: its points are the
-    ends of an ellipse, which lie on no fixed place of the eye and mostly under the lids."""
+    """Vote of each in [0, 1], with the centre's variance in it (`FULL_VOTE_SIGMA`). The rim has none: its points are
+    the ends of an ellipse, which lie on no fixed place of the eye and mostly under the lids."""
 
 
 def find_irises(image_rgb: UInt8[np.ndarray, "h w 3"], face: FaceLandmarks, network: IrisNetwork) -> IrisMarks:
@@ -70,4 +70,5 @@ def opening(outline: EyeOutline) -> float:
     width = max(float(np.linalg.norm(along)), 1e-9)
     across = np.array([-along[1], along[0]]) / width
     lower, upper = contour[1:8] @ across, contour[9:16] @ across
-    return float((lower - upper).max() / width)
+    # The other eye's contour runs the other way round, so that its lower lid lies on the other side.
+    return float(np.abs(lower - upper).max() / width)

@@ -10,14 +10,16 @@ from jaxtyping import Float
 from flame_fitting.landmarks.landmarker import FaceLandmarks
 from geometry.cameras import Camera
 
-PROFILE_RAD = np.deg2rad(60)
+PROFILE_RAD = float(np.deg2rad(60))
 """Between a face's direction and the way to the camera. On drawn heads the mesh's points are off by 1.5 % of the face
 at 50 degrees, by 3 % at 65, and from 75 degrees on the network finds no face or puts its points on the wrong side."""
-AGREEING_RAD = np.deg2rad(20)
+AGREEING_RAD = float(np.deg2rad(20))
 """Directions of one face by two good views differ by less; the mesh is 5 degrees off, and 15 near the profile."""
-DISAGREEING_RAD = np.deg2rad(30)
+DISAGREEING_RAD = float(np.deg2rad(30))
 """A view whose direction is this far from what the others agree on has its points in the wrong places."""
-BEHIND_RAD = np.deg2rad(115)
+AGREED_SLACK_RAD = float(np.deg2rad(5))
+"""More than that is allowed where others say so: their agreed direction is off by as much."""
+BEHIND_RAD = float(np.deg2rad(115))
 """Past this a camera sees the back of the head, and no profile."""
 EYE_CORNERS, BROW_TO_CHIN = (33, 263), (10, 152)
 """Outer eye corners, left to right in the image; top of the forehead and tip of the chin."""
@@ -80,7 +82,7 @@ def is_profile(camera: Camera, face: FaceLandmarks, agreed: Float[np.ndarray, "3
         return False
     ray = np.append(camera.pixels_to_normalised(np.array(face.crop.centre_px)[None])[0], 1.0)
     to_camera = -(camera.world_from_camera.rotation @ ray)
-    if angle_between(agreed, to_camera) > PROFILE_RAD + np.deg2rad(5):
+    if angle_between(agreed, to_camera) > PROFILE_RAD + AGREED_SLACK_RAD:
         return True
     return angle_between(agreed, direction_in_world(camera, face)) > DISAGREEING_RAD
 

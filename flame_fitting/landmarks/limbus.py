@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from flame_fitting.landmarks.iris import EYE_CORNERS, EyeOutline
 
@@ -125,7 +125,9 @@ def find_limbus(
     if np.linalg.norm(centre_px - outline.iris_px[0]) > FARTHEST * radius_px:
         return None
     x, y, width, height, slant = fitted
-    ends = np.array([[x + width, y], [x - slant * height, y - height], [x - width, y], [x + slant * height, y + height]])
+    ends = np.array(
+        [[x + width, y], [x - slant * height, y - height], [x - width, y], [x + slant * height, y + height]]
+    )
     sigma_px = float(deviation[:2].max()) * radius_px / RADIUS_SAMPLES
     return Limbus(centre_px, frame.to_image(ends), sigma_px, radius_px)
 
@@ -157,7 +159,9 @@ def _rim_edges(patch: Patch, contour: Float[np.ndarray, "71 2"]) -> Float[np.nda
     if whiteness is None or off_colour is None:
         return np.zeros((0, 3))
     # Both sides as profiles that run outwards: (side, row, step).
-    outwards = [np.stack([array[:, HALF_WIDTH::-1], array[:, HALF_WIDTH:]]) for array in (whiteness, off_colour, is_open)]
+    outwards = [
+        np.stack([array[:, HALF_WIDTH::-1], array[:, HALF_WIDTH:]]) for array in (whiteness, off_colour, is_open)
+    ]
     profile, strange, seen = outwards
     rising = (profile[..., SEARCH_FROM:SEARCH_TO] < 0.5) & (profile[..., SEARCH_FROM + 1 : SEARCH_TO + 1] >= 0.5)
     rising &= seen[..., SEARCH_FROM:SEARCH_TO].astype(bool)

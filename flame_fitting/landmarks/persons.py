@@ -17,8 +17,9 @@ SAME_PLACE_M = 0.06
 """Rays to one face pass each other within this; two people's heads are farther apart."""
 FACE_SIZE_M = (0.08, 0.6)
 """Side of the crop about a face, in which face and margin are 0.2 to 0.4 m."""
-SIZE_RATIO = 1.6
-"""Between the sizes that two views give one face, at most."""
+SIZE_RATIO = 1.25
+"""Of the size that a view gives a face to what two views say together, at most. Cameras at one height have rays that
+meet where nobody is, and only the size tells; the crop follows the face's height, which turning leaves as it is."""
 PARALLEL = 1e-3
 """Cameras whose axes all lie closer than this to one direction have no nearest point (radians squared, about)."""
 
@@ -86,14 +87,16 @@ def find_persons(cameras: Sequence[Camera], found: Sequence[Sequence[FaceLandmar
 def choose_subject(
     cameras: Sequence[Camera], persons: Sequence[Person], followed: Bool[np.ndarray, "v"], face: int | None
 ) -> Person | None:
-    """The subject: who has been followed so far, else by size where `face` says so, else the nearer to the rig's centre.
+    """The subject: who was followed so far, else by size where `face` says so, else the nearest to the rig's centre.
 
     `face` counts from 0, the largest in the pictures first. Who is seen in one view only comes after those whose place
     is known; among such the larger face wins. None where `face` counts farther than there are people.
     """
     if not persons:
         return None
-    kept = [sum(face is not None for face, known in zip(person.faces, followed, strict=True) if known) for person in persons]
+    kept = [
+        sum(face is not None for face, known in zip(person.faces, followed, strict=True) if known) for person in persons
+    ]
     if max(kept) > 0:
         return persons[int(np.argmax(kept))]
     if face is not None:
@@ -102,18 +105,29 @@ def choose_subject(
     centre = rig_centre(cameras)
     placed = [(person, person.centre_world) for person in persons if person.centre_world is not None]
     if centre is None or not placed:
-        return (placed[0][0] if placed else max(persons, key=lambda person: person.size_px))
+        return placed[0][0] if placed else max(persons, key=lambda person: person.size_px)
     return min(placed, key=lambda item: float(np.linalg.norm(item[1] - centre)))[0]
 
 
 def with_lone_views(person: Person, persons: Sequence[Person], cameras: Sequence[Camera], face: int | None) -> Person:
-    """The subject joined by faces of views that no calibration ties to it: there it is the largest, or the one asked."""
+    """The subject joined by faces that the calibration does not tie to it, where that is safe.
+
+    In views without calibration the largest face is the subject, or the one asked for. And where no view shows two
+    faces, a face that meets no other's ray is still no stranger's: its camera may be calibrated wrongly, which the fit
+    can only name if it gets to see the view.
+    """
+    everyone = [[other.faces[view] for other in persons] for view in range(len(cameras))]
+    here = [[one for one in faces if one is not None] for faces in everyone]
+    alone = all(len(faces) < 2 for faces in here)
+    untied = {id(one) for other in persons if other.centre_world is None for one in other.faces if one is not None}
     faces = list(person.faces)
     for view, camera in enumerate(cameras):
-        if camera.is_calibrated or faces[view] is not None:
+        if faces[view] is not None:
             continue
-        here = [other.faces[view] for other in persons]
-        by_size = sorted((one for one in here if one is not None), key=lambda one: -one.crop.side_px)
+        if camera.is_calibrated:
+            faces[view] = here[view][0] if alone and here[view] and id(here[view][0]) in untied else None
+            continue
+        by_size = sorted(here[view], key=lambda one: -one.crop.side_px)
         wanted = face or 0
         faces[view] = by_size[wanted] if wanted < len(by_size) else None
     return Person(tuple(faces), person.centre_world)
@@ -139,9 +153,7 @@ def _in_views(
     return tuple(faces)
 
 
-def _cast(
-    cameras: Sequence[Camera], found: Sequence[Sequence[FaceLandmarks]]
-) -> tuple[_Rays, list[tuple[int, int]]]:
+def _cast(cameras: Sequence[Camera], found: Sequence[Sequence[FaceLandmarks]]) -> tuple[_Rays, list[tuple[int, int]]]:
     """Rays to all faces of calibrated views, and whose each is: view and number in it."""
     origin, direction, size, owners = [], [], [], []
     for view, (camera, faces) in enumerate(zip(cameras, found, strict=True)):
@@ -169,7 +181,9 @@ def _best_group(rays: _Rays, free: Bool[np.ndarray, "n"]) -> Int[np.ndarray, "m"
     points = _meeting_points(rays, first, second)
     distance, along = rays.distance(points)
     size_m = along * rays.size
-    own = np.sqrt(np.maximum(size_m[np.arange(len(first)), first], 1e-9) * np.maximum(size_m[np.arange(len(first)), second], 1e-9))
+    own = np.sqrt(
+        np.maximum(size_m[np.arange(len(first)), first], 1e-9) * np.maximum(size_m[np.arange(len(first)), second], 1e-9)
+    )
     ratio = np.maximum(size_m, 1e-9) / own[:, None]
     joins = free & (distance < SAME_PLACE_M) & (along > 0) & (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
     joins &= ((own > FACE_SIZE_M[0]) & (own < FACE_SIZE_M[1]))[:, None]
@@ -187,9 +201,7 @@ def _best_group(rays: _Rays, free: Bool[np.ndarray, "n"]) -> Int[np.ndarray, "m"
     return best[2] if best else None
 
 
-def _meeting_points(
-    rays: _Rays, first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"]
-) -> Float[np.ndarray, "p 3"]:
+def _meeting_points(rays: _Rays, first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"]) -> Float[np.ndarray, "p 3"]:
     """Middle of the shortest connection of pairs of rays, far behind all where they are parallel."""
     between = rays.origin[second] - rays.origin[first]
     u, v = rays.direction[first], rays.direction[second]

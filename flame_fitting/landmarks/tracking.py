@@ -39,7 +39,7 @@ TARGET_SIDES = 2.0
 """Side of the square in which a person is looked for whose place is known, over the crop about the face."""
 FACE_SIDE_M = 0.3
 """Of the crop about a face, where no view tells."""
-UNSEEN_RAD = np.deg2rad(80)
+UNSEEN_RAD = float(np.deg2rad(80))
 """Past this angle from the face's direction the detector finds no face; where it is known nothing is searched."""
 SURE_NINES = 4.0
 """Nines of the network's score that earn full confidence (0.9999); a face of the least score, 0.99, has half of it."""
@@ -140,7 +140,8 @@ class FaceTracker:
         subject = choose_subject(self._cameras, persons, np.array([face is not None for face in followed]), self._face)
         if subject is None:
             return tuple(followed)
-        joined = with_lone_views(subject, persons, self._cameras, self._face)
+        # Where the subject's place is known, a face elsewhere is somebody else's.
+        joined = with_lone_views(subject, persons, self._cameras, self._face) if place is None else subject
         faces = [old if old is not None else new for old, new in zip(followed, joined.faces, strict=True)]
         return self._second_look(pictures, lost, tuple(faces)) if place is None else tuple(faces)
 
@@ -245,7 +246,7 @@ class FaceTracker:
             return ViewMarks(points, np.zeros(LANDMARKS), ViewState.PROFILE)
         nines = -np.log10(max(1 - face.score, 1e-12))
         confidence = np.concatenate([face.visibility, irises.confidence]) * min(1.0, nines / SURE_NINES)
-        return ViewMarks(points, confidence, ViewState.FOLLOWED if was_followed else ViewState.FOUND)
+        return ViewMarks(points, confidence, ViewState.FOLLOWED if was_followed else ViewState.SEARCHED)
 
 
 def _is_blank(picture: Picture | None) -> bool:
@@ -253,7 +254,7 @@ def _is_blank(picture: Picture | None) -> bool:
     if picture is None:
         return True
     small = cv2.resize(picture, (40, 24), interpolation=cv2.INTER_AREA)
-    return int(small.max(axis=(0, 1)).max()) - int(small.min(axis=(0, 1)).min()) < BLANK_RANGE
+    return bool(np.ptp(small.reshape(-1, 3).astype(int), axis=0).max() < BLANK_RANGE)
 
 
 def _is_inside(camera: Camera, place: Float[np.ndarray, "3"]) -> bool:
