@@ -25,6 +25,8 @@ from rendering.arrays import interpolate_arrays, rasterize_arrays
 TARGET = Path("flame_fitting/models/anny_contours.json")
 PIXEL_M, NEAR_M = 5e-5, 4e-4
 """Rims are looked for in pixels of 0.05 mm; a vertex on one lies within 0.4 mm of its edge."""
+PUPIL_RING = 8
+"""The default head's eyeballs end in a ring of so many vertices."""
 MOUTH_OPEN = 0.25
 """jawOpen at which the inner lips are looked at: enough to part them, too little to roll them outwards."""
 MOUTH_DEPTH_M = 0.018
@@ -59,11 +61,12 @@ def main() -> None:
     arguments.add_argument("--pictures", type=Path)
     chosen = arguments.parse_args()
     head = Head(RawAnny())
-    mirror = KDTree(head.template).query(head.template * [-1, 1, 1])[1]
+    mirror = np.asarray(KDTree(head.template).query(head.template * [-1, 1, 1])[1])
     lips = _lip_pairs(head, mirror)
     lids, contact = _lid_pairs(head)
     lids_right = mirror[lids]
-    pupils = [int(ball[head.template[ball, 2].argmax()]) for ball in head.eyeballs]
+    foremost = head.eyeballs[0][np.argsort(-head.template[head.eyeballs[0], 2], kind="stable")]
+    ring = np.sort(foremost[:PUPIL_RING])
     rest_lips = head.template[lips[:, 0], 1] - head.template[lips[:, 1], 1]
     touching = head.with_curve("eyeBlinkLeft", contact)
     rest_lids = touching[lids[:, 0], 1] - touching[lids[:, 1], 1]
@@ -74,7 +77,7 @@ def main() -> None:
         "lip_rest_m": rest_lips.round(6).tolist(),
         "lid_rest_m": rest_lids.round(6).tolist(),
         "lid_contact": round(contact, 3),
-        "pupils": pupils,
+        "pupils": [ring.tolist(), mirror[ring].tolist()],
         "eyeballs": [ball.tolist() for ball in head.eyeballs],
         "mirror": mirror.tolist(),
     }
@@ -186,13 +189,11 @@ def _draw(head: Head, folder: Path, lips: np.ndarray, lids: np.ndarray) -> None:
     }
     for name, views in looks.items():
         pairs = lips if name == "lips" else lids
-        Image.fromarray(np.concatenate([_picture(head, *view, pairs) for view in views], 1)).save(
-            folder / f"{name}.png"
-        )
+        Image.fromarray(np.concatenate([_picture(head, view, pairs) for view in views], 1)).save(folder / f"{name}.png")
 
 
-def _picture(head: Head, middle: np.ndarray, half: float, vertices: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    size = 500
+def _picture(head: Head, view: tuple[np.ndarray, float, np.ndarray], pairs: np.ndarray) -> np.ndarray:
+    (middle, half, vertices), size = view, 500
     scale = size / (2 * half)
     screen = np.stack(
         [(vertices[:, 0] - middle[0] + half) * scale, (middle[1] + half - vertices[:, 1]) * scale, 1 - vertices[:, 2]],

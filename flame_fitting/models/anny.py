@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from flame_fitting.models.gaussian_process import kernel_functions
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.regions import paint_regions
 from flame_fitting.models.texture_layout import pack_texture_islands
@@ -23,6 +24,10 @@ from geometry.transforms import rigid_align
 LICENCE = "Apache-2.0 (code), CC0-1.0 (MakeHuman data); ARKit pack faceunits01 without a licence line of its own"
 IDENTITY_SAMPLES = 1600
 IDENTITY_MODES = 250
+SMOOTH_MODES = 60
+SMOOTH_SIGMA_M, SMOOTH_LENGTH_M = 1e-3, 0.05
+"""Of the Gaussian process that widens the identity basis: people differ from all that phenotypes and local changes can
+make by about a millimetre, smoothly over some centimetres; finer differences are the person's own (`personal.py`)."""
 JOINT_BONES = {"neck": "neck01", "head": "head", "jaw": "jaw", "eye_left": "eye.L", "eye_right": "eye.R"}
 HEAD_CHANGES = ("cheek", "chin", "ear", "eye", "forehead", "head", "mouth", "neck", "nose")
 LOCAL_CHANGE_SPREAD = 0.25
@@ -153,7 +158,7 @@ def build_anny_head_model(modes: int = IDENTITY_MODES, samples: int = IDENTITY_S
     Principal components by the Gram matrix of the samples: there are eight times fewer samples than coordinates.
     """
     raw = RawAnny()
-    heads = raw.sample(samples, np.random.default_rng(seed))
+    heads = raw.sample(samples, np.random.default_rng(seed), ALL_AGES)
     mean, mean_joints = heads.vertices.mean(0), heads.joints.mean(0)
     centred = (heads.vertices - mean).reshape(samples, -1)
     eigenvalues, eigenvectors = np.linalg.eigh(centred @ centred.T)
@@ -168,8 +173,16 @@ def build_anny_head_model(modes: int = IDENTITY_MODES, samples: int = IDENTITY_S
     template, joints = mean - origin, mean_joints - origin
     uv, uv_faces, islands = pack_texture_islands(*raw.texture_layout())
     regions = paint_regions(template, raw.faces, islands, joints, skinning)
+    smooth = SMOOTH_SIGMA_M * smooth_modes(template, SMOOTH_MODES // 3, SMOOTH_LENGTH_M)
+    # A wave across an eyeball would turn its gaze (by 2 degrees, measured): eyeballs go along as they are.
+    for eye in (template[:, 0] > 0, template[:, 0] <= 0):
+        ball = regions["eyes"] & eye
+        smooth[:, ball] = smooth[:, ball].mean(1, keepdims=True)
+    nearest = ((template - joints[:, None]) ** 2).sum(2).argmin(1)
+    basis = np.concatenate([basis, smooth])
+    joint_basis = np.concatenate([joint_basis, smooth[:, nearest]])
     return HeadModel(
-        name=f"anny-{version('anny')}-{modes}",
+        name=f"anny-{version('anny')}-{modes}+{len(smooth)}",
         licence=LICENCE,
         template=_f32(template),
         identity_basis=_f32(basis),
@@ -185,6 +198,15 @@ def build_anny_head_model(modes: int = IDENTITY_MODES, samples: int = IDENTITY_S
         region_names=tuple(regions),
         regions=torch.from_numpy(np.stack(list(regions.values()))),
     )
+
+
+def smooth_modes(vertices: Float[np.ndarray, "v 3"], functions: int, length_m: float) -> Float[np.ndarray, "k v 3"]:
+    """Leading modes of a vector field of unit variance that varies smoothly over `length_m`: three axes a function.
+
+    Source: Luthi et al. 2018, "Gaussian Process Morphable Models", section 3; Williams & Seeger 2001 for the kernel.
+    """
+    values = kernel_functions(vertices, length_m, functions)
+    return np.einsum("vf,ac->favc", values, np.eye(3)).reshape(-1, len(vertices), 3)
 
 
 def _f32(array: np.ndarray) -> torch.Tensor:

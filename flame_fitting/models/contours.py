@@ -30,8 +30,8 @@ class HeadContours:
     """`opening` of each lid pair, of either eye, where the margins touch, metres."""
     lid_contact: float
     """The eyeBlink at which the margins touch; above it the upper lid goes on over the lower one."""
-    pupils: Int[Tensor, "2"]
-    """Foremost vertex of the left and of the right eyeball."""
+    pupils: Int[Tensor, "2 p"]
+    """The ring of vertices about the pupil of the left and of the right eye; a pupil's centre is its ring's mean."""
     eyeballs: tuple[Int[Tensor, "a"], Int[Tensor, "b"]]
     """Vertices of the left and of the right eyeball."""
     mirror: Int[Tensor, "v"]
@@ -60,7 +60,7 @@ def opening(vertices: Float[Tensor, "*b v 3"], pairs: Int[Tensor, "n 2"]) -> Flo
 
 
 def symmetric_curves(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Rows of the curves that are one another's mirror image: eyeBlinkLeft with eyeBlinkRight, jawLeft with jawRight."""
+    """Rows of the curves that are one another's mirror image: (jawLeft, jawRight), (eyeBlinkLeft, eyeBlinkRight)."""
     rows = {name: row for row, name in enumerate(names)}
     pairs = []
     for name, row in rows.items():

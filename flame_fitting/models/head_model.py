@@ -12,7 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from flame_fitting.models.skinning import joint_motions, skin
 from geometry.errors import InputError
+
+JOINT_NAMES = ("neck", "head", "jaw", "eye_left", "eye_right")
+JOINT_PARENTS = (-1, 0, 1, 1, 1)
+"""The neck joint is the root, at the neck's base; the head turns on it; jaw and eyes follow their curves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +147,24 @@ class ExpressedHead:
     """Who."""
     vertices: Float[Tensor, "*b v 3"]
     """Metres, in the model's frame."""
+
+    def with_neck(self, head_turn: Float[Tensor, "*b 3 3"], neck_turn: Float[Tensor, "*b 3 3"]) -> ExpressedHead:
+        """The head turned on its neck, and the neck on its base, skinned; still in the model's frame.
+
+        `head_turn` rotates about the head joint and relative to the neck, `neck_turn` about the neck joint, the model's
+        origin. Jaw and eyes follow the head: their own motion is in the curves. Posing the whole head as one rigid body
+        needs no skinning: that is `with_pose`.
+        """
+        model, joints = self.shaped.model, self.shaped.joints
+        still = torch.eye(3).to(self.vertices).expand(head_turn.shape)
+        turns = {"neck": neck_turn, "head": head_turn}
+        rotations = torch.stack([turns.get(name, still) for name in JOINT_NAMES], -3)
+        order = [model.joint_names.index(name) for name in JOINT_NAMES]
+        batch = torch.broadcast_shapes(self.vertices.shape[:-2], head_turn.shape[:-2])
+        rest = joints[..., order, :].expand(*batch, len(order), 3)
+        rotation, translation = joint_motions(rotations.expand(*batch, len(order), 3, 3), rest, JOINT_PARENTS)
+        weights = model.skinning[:, order].to(self.vertices)
+        return ExpressedHead(self.shaped, skin(self.vertices.expand(*batch, -1, -1), weights, rotation, translation))
 
     def with_pose(
         self, rotation: Float[Tensor, "*b 3 3"], translation: Float[Tensor, "*b 3"]
