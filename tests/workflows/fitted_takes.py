@@ -51,16 +51,23 @@ def heads(frames: int) -> np.ndarray:
     return (template + HEAD + shift).astype(np.float32)
 
 
-def write_take(path: Path, of: Rig, frames: int, without: Mapping[str, tuple[int, ...]] | None = None) -> Take:
+def write_take(
+    path: Path,
+    of: Rig,
+    frames: int,
+    without: Mapping[str, tuple[int, ...]] | None = None,
+    subject: str = "subject-9",
+    grey: int = 90,
+) -> Take:
     """Grey pictures; `without` names the frame sets in which a camera has none."""
-    header = TakeHeader("take-5", "subject-9", "", "", "/recordings/5", "d5", "simulated", "0.1", "c5", "")
+    header = TakeHeader("take-5", subject, "", "", "/recordings/5", "d5", "simulated", "0.1", "c5", "")
     writer = TakeWriter.begin(path, header, of, {item.id: StreamPlan(frames) for item in of.cameras}, {})
     assert writer is not None
     with writer:
         for item in of.cameras:
             for shard in writer.pending_shards(item.id):
                 pictures = [
-                    np.full(SIZE_HW, 800, np.uint16) if item.kind == "depth" else np.full((*SIZE_HW, 3), 90, np.uint8)
+                    np.full(SIZE_HW, 800, np.uint16) if item.kind == "depth" else np.full((*SIZE_HW, 3), grey, np.uint8)
                     for _ in shard
                 ]
                 writer.write_shard(item.id, shard, pictures)
@@ -85,7 +92,9 @@ def write_landmarks(take: Take, view_state: np.ndarray | None, count: int = MARK
         places = embedding.on(torch.from_numpy(vertices[frame].astype(np.float64))).numpy()
         for column, item in enumerate(cameras):
             if states[frame, column] in (2, 3):
-                points[frame, column, rows] = item.project(places)[0]
+                found = item.project(places)[0]
+                points[frame, column] = found.mean(0)  # those that are not embedded, with no confidence
+                points[frame, column, rows] = found
                 confidence[frame, column, rows] = 0.9
     arrays = {
         "points_px": ResultArray(points, ("frame", "camera", "landmark", "xy"), "px"),

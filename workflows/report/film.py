@@ -148,6 +148,8 @@ class FilmPictures:
         """The curves that are most active in this take, each in its place throughout."""
         values = np.nan_to_num(self.fit.curves[frame]).clip(0, 1)
         first, column_width = 330, (2 * self.shot.size_hw[1] - 330 - 14) // 2
+        if not self._active:
+            draw.text((first, top), "no curve moves in this take", ALARM_SRGB, _font(14))
         for place, curve in enumerate(self._active):
             x, y = first + column_width * (place // BAR_ROWS), top + 22 * (place % BAR_ROWS)
             draw.text((x, y), _plain(readable(self.fit.curve_names[curve]))[:22], MUTED_SRGB, _font(14))

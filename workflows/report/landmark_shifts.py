@@ -14,9 +14,9 @@ from jaxtyping import Float
 from storage.take import Take
 from workflows.report.contents import FittedHead
 
-LEAST_STEP_M = 2e-4
-"""Cameras closer than this to the common shift count alike; under it lies what landmarks themselves scatter by."""
-STEPS = 50
+LEAST_STEP_M = 1e-5
+"""Cameras closer than this to the common shift count alike, so that no weight grows without bound."""
+STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
