@@ -247,13 +247,15 @@ def paint_eyes(colours: Colours, brushes: Brushes, person: Complexion) -> Colour
     x, y, z = texels.position[ball].T
     centres = np.where(x[:, None] * texels.eyes[0, 0] > 0, texels.eyes[0], texels.eyes[1])
     dx, dy = x - centres[:, 0], y - centres[:, 1]
-    radius = np.where(z > centres[:, 2], np.hypot(dx, dy), 1.0)
+    pupils = np.where(x[:, None] * texels.pupils[0, 0] > 0, texels.pupils[0], texels.pupils[1])
+    from_pupil = np.stack([x, y]) - pupils[:, :2].T
+    radius = np.where(z > centres[:, 2], np.hypot(*from_pupil), 1.0)
     veins = smoothstep(0.10, 0.0, np.abs(brushes.grain(5)[ball])) * smoothstep(0.006, 0.013, radius)
     inner = smoothstep(0.008, 0.014, -dx * np.sign(x))
     blood = 0.35 * veins + 0.8 * inner + 0.06 * brushes.grain(8)[ball]
     sclera = srgb_to_linear(np.array([214, 205, 198], np.uint8)) * transmittance(np.zeros_like(blood), blood)
 
-    angle = np.arctan2(dy, dx)
+    angle = np.arctan2(from_pupil[1], from_pupil[0])
     counts = (11, 17, 23, 31, 47)
     phases = brushes.random.uniform(0, 2 * np.pi, len(counts))
     fibres = np.sum([np.sin(count * angle + phase) for count, phase in zip(counts, phases, strict=True)], axis=0) / 3

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from flame_fitting.models.contours import load_contours
 from flame_fitting.models.head_model import HeadModel
 from geometry.errors import InputError
 from rendering.arrays import interpolate_arrays, rasterize_arrays
@@ -33,6 +34,8 @@ class Texels:
     """Edge loops away from where the skin turns into the mouth: lip lines follow the mesh, and so every identity."""
     lid_ring: Float32[np.ndarray, "n"]
     """Edge loops away from the edges of the lids."""
+    pupils: Float32[np.ndarray, "2 3"]
+    """Middles of the left and the right pupil that the template's mesh has; irises are painted about them, metres."""
     eyes: Float32[np.ndarray, "2 3"]
     """Centres of the left and the right eyeball on the template, metres."""
     mouth: Float32[np.ndarray, "3"]
@@ -78,6 +81,7 @@ def head_texels(model: HeadModel, size_px: int) -> Texels:
         position=np.ascontiguousarray(values[:, :3]),
         lip_ring=np.ascontiguousarray(values[:, 3]),
         lid_ring=np.ascontiguousarray(values[:, 4]),
+        pupils=template[load_contours("anny").pupils.numpy()].mean(1),
         eyes=eyes,
         mouth=template[lip_edge].mean(0),
         nose_tip=skin[skin[:, 2].argmax()],
