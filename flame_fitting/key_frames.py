@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +26,7 @@ MIN_SEEN = 12
 """A head is posed by at least so many landmarks."""
 
 
-def in_threads(work, items: list) -> list:
+def in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     """Results in order; the heavy parts release the interpreter's lock."""
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
         return list(pool.map(work, items))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from flame_fitting.evidence import Evidence, ViewLandmarks
 from flame_fitting.key_frames import KeyFrames, first_states, in_threads
 from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
-from flame_fitting.models.head_model import HeadModel, LandmarkEmbedding
+from flame_fitting.models.plain_model import Head
 from flame_fitting.personal import PersonalFields, PersonalPrior, learn_person
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
@@ -40,7 +40,7 @@ class PersonConfig:
     """The plan before the first round; its last stage is repeated in each."""
     prior: HeadPrior = CURVE_PRIOR
     """What is known before anything is measured."""
-    personal: PersonalPrior = PersonalPrior()
+    personal: PersonalPrior = field(default_factory=PersonalPrior)
     """How far people differ from the model."""
 
 
@@ -74,8 +74,7 @@ class Person:
 
 
 def fit_person(
-    model: HeadModel,
-    embedding: LandmarkEmbedding,
+    head: Head,
     evidence: Evidence,
     config: PersonConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -86,8 +85,8 @@ def fit_person(
     """
     config = config or PersonConfig()
     chosen = choose_key_frames(evidence, config.key_frames)
-    scene = HeadScene.of(model, embedding)
-    seen = [FrameObservations.of(evidence, embedding, frame) for frame in chosen]
+    scene = HeadScene.of(head)
+    seen = [FrameObservations.of(evidence, head.landmarks, frame) for frame in chosen]
     prior = replace(config.prior, identity=config.prior.identity * max(1.0, FEW_FRAMES / len(chosen)))
     frames = KeyFrames(scene, seen, prior)
     states = first_states(scene, seen)
@@ -153,6 +152,18 @@ def choose_key_frames(evidence: Evidence, count: int) -> list[int]:
         chosen.append(farthest)
         distance = {frame: min(distance[frame], _distance(faces[frame], faces[farthest])) for frame in usable}
     return sorted(chosen)
+
+
+def what_key_frames_tell(evidence: Evidence, count: int) -> tuple[int, float]:
+    """How good a take is for learning a person from, larger is better: first the views of its key frames.
+
+    Colour views with a face count, and so do the depth cameras of frames that have one. Second, how different the faces
+    are: mean distance of each key frame's landmarks to its most alike other, in units of a face's size.
+    """
+    faces = [_shapes(evidence.landmarks(frame)) for frame in choose_key_frames(evidence, count)]
+    views = sum(len(shapes) + len(evidence.cameras.depth) for shapes in faces if shapes)
+    apart = [min((_distance(shapes, other) for other in faces if other is not shapes), default=0.0) for shapes in faces]
+    return views, float(np.mean(apart or [0.0]))
 
 
 def _shapes(views: tuple[ViewLandmarks, ...]) -> dict[str, Float[np.ndarray, "n 2"]]:

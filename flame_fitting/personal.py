@@ -1,9 +1,9 @@
-"""What makes a person's head differ from all that the model can be: shape outside its basis, and expressions of their own.
+"""What makes a person's head differ from all that the model can be: shape outside its basis, expressions of their own.
 
-People raise their lip corners in their own direction and open their jaw about their own axis. Fitted with average shapes,
-what the shapes miss is explained by other curves that did not move: most of a fit's error in expression comes from
-there. The person's own shapes are the average ones plus smooth fields, in proportion to how far each point moves; they
-are estimated with the shape's own smooth remainder in one linear problem from the depth of all key frames.
+People raise their lip corners in their own direction and open their jaw about their own axis. Fitted with average
+shapes, what the shapes miss is explained by other curves that did not move: most of a fit's error in expression comes
+from there. The person's own shapes are the average ones plus smooth fields, in proportion to how far each point moves;
+they are estimated with the shape's own smooth remainder in one linear problem from the depth of all key frames.
 
 How strong a shape is on this person cannot be told from how strongly it was made, so that a person's shape keeps the
 average one's strength: the fields have no part along it.
@@ -21,10 +21,9 @@ from jaxtyping import Float, Int
 
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.point_to_plane import MODEL_SIGMA_M, GatheredDepth
+from flame_fitting.models.gaussian_process import kernel_functions
 from flame_fitting.scene import HeadScene
 
-KERNEL_POINTS = 900
-"""Points of the face that stand for all of it in the kernel (Nystrom)."""
 SAME_STRENGTH = 1e6
 """Precision that holds a field's part along its shape at zero."""
 
@@ -70,22 +69,6 @@ class PersonalFields:
         shape = kernel_functions(points, prior.shape_length_m, prior.shape_modes)
         expression = kernel_functions(points, prior.expression_length_m, prior.expression_modes)
         return cls(vertices, shape * prior.shape_sigma_m, expression * prior.expression_sigma)
-
-
-def kernel_functions(points: Float[np.ndarray, "n 3"], length_m: float, count: int) -> Float[np.ndarray, "n c"]:
-    """Leading eigenfunctions of a squared-exponential kernel, scaled so that their coefficients are standard normal.
-
-    Source: Williams & Seeger 2001, eq. 9.
-    """
-    some = points[np.random.default_rng(0).permutation(len(points))[:KERNEL_POINTS]]
-    values, vectors = np.linalg.eigh(_kernel(some, some, length_m))
-    leading = np.argsort(-values)[:count]
-    return _kernel(points, some, length_m) @ vectors[:, leading] / np.sqrt(values[leading])
-
-
-def _kernel(left: np.ndarray, right: np.ndarray, length_m: float) -> np.ndarray:
-    squared = (left**2).sum(1)[:, None] - 2 * left @ right.T + (right**2).sum(1)
-    return np.exp(-np.maximum(squared, 0) / (2 * length_m**2))
 
 
 def learn_person(

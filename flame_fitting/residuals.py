@@ -13,7 +13,7 @@ from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.scene import FrameObservations
 from flame_fitting.tracking import Tracker
 
-TERMS = ("landmark", "depth", "gaze", "lids", "lips", "prior")
+TERMS = ("landmark", "depth", "gaze", "pairs", "prior")
 """Columns of `term_loss`."""
 
 
@@ -30,7 +30,7 @@ class FrameResiduals:
     landmarks_px: Float[np.ndarray, "c"]
     """Median distance of the landmarks in each colour camera, pixels; nan where none was seen."""
     camera_depth_m: Float[np.ndarray, "d"]
-    """Median signed distance of each depth camera's pixels outside the face, metres; nan where none was seen."""
+    """Median distance of each depth camera's pixels to the face, metres; nan where none was seen."""
 
 
 def frame_residuals(
@@ -62,7 +62,7 @@ def frame_residuals(
         gathered = scene.gathered(state, (image,), stage.gate)
         measured = face & (gathered.weight > 1)
         if measured.any():
-            depth[cameras.depth.index(image.camera.id)] = np.median(gathered.residual_m[measured])
+            depth[cameras.depth.index(image.camera.id)] = np.median(np.abs(gathered.residual_m[measured]))
             medians.append(np.abs(gathered.residual_m[measured]))
     median = float(np.median(np.concatenate(medians))) if medians else np.nan
     return FrameResiduals(views, np.array([losses[name] for name in TERMS]), median, colour, depth)

@@ -1,14 +1,14 @@
 """A stretch of a take, fitted so that its result does not depend on where the stretch was cut.
 
 Every frame is fitted by itself first, from its own landmarks, so that its start does not depend on its neighbours. The
-temporal terms then couple it with them; their reach is a few frames, so that some frames of overlap on both sides, which
-are fitted and thrown away, leave nothing of the cut.
+temporal terms then couple it with them; their reach is a few frames, so that some frames of overlap on both sides,
+which are fitted and thrown away, leave nothing of the cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from flame_fitting.evidence import Evidence
 from flame_fitting.key_frames import in_threads
 from flame_fitting.landmark_offsets import with_offsets
 from flame_fitting.losses.linear_head import HeadState
-from flame_fitting.models.head_model import HeadModel, LandmarkEmbedding
+from flame_fitting.models.plain_model import Head
 from flame_fitting.person import CURVE_PRIOR, Person
 from flame_fitting.residuals import FrameResiduals, frame_residuals
 from flame_fitting.scene import FrameObservations, HeadScene
@@ -41,7 +41,7 @@ class TrackConfig:
     """The plan for a frame."""
     prior: HeadPrior = CURVE_PRIOR
     """What is known of curves before anything is measured."""
-    temporal: TemporalPrior = TemporalPrior()
+    temporal: TemporalPrior = field(default_factory=TemporalPrior)
     """How curves and head move."""
     coupled_steps: int = 2
     """Steps of all frames together after each was fitted by itself."""
@@ -72,45 +72,40 @@ class Track:
     camera_residual_px: Float[np.ndarray, "t c"]
     """Median distance of the landmarks in each colour camera, pixels; nan where none was seen."""
     camera_depth_residual_m: Float[np.ndarray, "t d"]
-    """Median distance of each depth camera's pixels outside the face, signed, metres; nan where none was seen."""
+    """Median distance of each depth camera's pixels to the face, metres; nan where none was seen."""
 
     def part(self, frames: slice) -> Track:
         """Some of the frames."""
-        return Track(*(getattr(self, field.name)[frames] for field in fields(self)))
+        return Track(*(getattr(self, each.name)[frames] for each in fields(self)))
 
     @classmethod
     def joined(cls, parts: list[Track]) -> Track:
         """Segments in order."""
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
 
 def cut(frames: int, segments: int) -> list[range]:
     """Ranges of about the same length that cover all frames."""
     bounds = np.linspace(0, frames, max(1, min(segments, frames)) + 1).round().astype(int)
-    return [range(int(low), int(high)) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [range(int(low), int(high)) for low, high in pairwise(bounds)]
 
 
 def track_segment(
-    model: HeadModel,
-    embedding: LandmarkEmbedding,
+    head: Head,
     person: Person,
     evidence: Evidence,
     frames: range,
     config: TrackConfig,
-    progress: Callable[[], None] | None = None,
 ) -> Track:
     """Curves and pose of the frames of one segment; those in which nothing was seen are left to `bridged`."""
     reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
-    scene = HeadScene.of(model, embedding).with_surface(person.surface())
+    scene = HeadScene.of(head).with_surface(person.surface())
     tracker = Tracker(scene, config.prior, config.temporal, config.stages)
     offsets = person.offsets()
 
     def fit(frame: int) -> tuple[FrameObservations, HeadState | None]:
-        seen = with_offsets(FrameObservations.of(evidence, embedding, frame), offsets)
-        state = tracker.frame(seen)
-        if progress and frame in frames:
-            progress()
-        return seen, state
+        seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
+        return seen, tracker.frame(seen)
 
     fitted = in_threads(fit, list(reach))
     seen, states = [each for each, _ in fitted], [state for _, state in fitted]
@@ -124,7 +119,7 @@ def track_segment(
     cameras = evidence.cameras
     measure = lambda pair: frame_residuals(tracker, pair[0], pair[1], cameras)  # noqa: E731
     residuals = in_threads(measure, list(zip(states[inner], seen[inner], strict=True)))
-    return _track(states[inner], alone[inner], residuals, len(model.expression_names))
+    return _track(states[inner], alone[inner], residuals, len(head.model.expression_names))
 
 
 def runs(known: list[bool]) -> list[slice]:

@@ -119,7 +119,7 @@ def solve_arrow(
     own = own + torch.diag_embed(DAMPING * own.diagonal(dim1=1, dim2=2) + 1e-9)
     coupling = torch.stack([equations.coupling for equations in frames])
     gradient = torch.stack([equations.gradient_own for equations in frames])
-    lower, upper = _bounds(curves, free_curves)
+    lower, upper = bounds(curves, free_curves)
     hessian = prior.identity * torch.eye(len(identity)).double()
     hessian += sum((equations.identity for equations in frames), torch.zeros_like(hessian))
     hessian += DAMPING * torch.diag(hessian.diagonal())
@@ -142,7 +142,7 @@ ACTIVE_SET_TURNS = 4
 BOUNDED_TURNS = 30
 
 
-def _bounds(curves: Float[Tensor, "t e"], free_curves: bool) -> tuple[Tensor, Tensor]:
+def bounds(curves: Float[Tensor, "t e"], free_curves: bool) -> tuple[Tensor, Tensor]:
     """How far each unknown may move: curves to 0 and 1 (or not at all), pose anywhere."""
     pose = torch.full((len(curves), POSE), torch.inf, dtype=torch.float64)
     down, up = (-curves, 1 - curves) if free_curves else (torch.zeros_like(curves), torch.zeros_like(curves))

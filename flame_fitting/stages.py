@@ -27,6 +27,10 @@ class Stage:
     """Which depth pixels count."""
     landmark_spread: float = 1.0
     """Share of the landmarks' scatter on the surface that is still unknown."""
+    landmark_alone: float = 0.0
+    """Least weight of the landmarks where no depth was measured."""
+    gaze: float = 0.0
+    """Weight of the irises' squared residuals."""
 
 
 FAR, NEAR, CLOSE, TIGHT = (DepthGate(*gate) for gate in ((0.05, 0.02), (0.05, 0.015), (0.025, 0.006), (0.012, 0.003)))
@@ -36,14 +40,14 @@ IDENTITY_STAGES = (
     Stage("pose", 4, 0, False, 1.0, 0.0, FAR),
     Stage("coarse shape", 4, 40, True, 1.0, 0.05, NEAR),
     Stage("shape", 4, 120, True, 0.1, 0.5, CLOSE),
-    Stage("detail", 5, 1000, True, 0.003, 1.0, TIGHT),
+    Stage("detail", 5, 1000, True, 0.003, 1.0, TIGHT, landmark_alone=0.05, gaze=1.0),
 )
-"""From what landmarks know to what depth knows. Landmarks lose nearly all weight in the end: a network's points lie up to
-some millimetres beside their vertices, the same way in every frame, and would bend the head (vertex error 0.57 mm at a
-weight of 0.01, 0.49 at 0.003)."""
+"""From what landmarks know to what depth knows. Landmarks lose nearly all weight in the end: a network's points lie up
+to some millimetres beside their vertices, the same way in every frame, and would bend the head (vertex error 0.57 mm at
+a weight of 0.01, 0.49 at 0.003)."""
 TRACKING_STAGES = (
     Stage("pose", 3, 0, False, 1.0, 0.0, FAR, 0.3),
     Stage("coarse", 3, 0, True, 0.3, 0.5, CLOSE, 0.3),
-    Stage("fine", 4, 0, True, 0.003, 1.0, TIGHT),
+    Stage("fine", 4, 0, True, 0.003, 1.0, TIGHT, landmark_alone=0.3, gaze=1.0),
 )
 """A frame of a known person."""

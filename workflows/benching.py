@@ -104,6 +104,11 @@ def ingest(folder: Path) -> Figures:
     return _script("ingest.py")
 
 
+def fit(folder: Path) -> Figures:
+    """The head fit on simulated people whom no model holds, seen by calibrated rigs, beside Adam and MediaPipe."""
+    return _script("fit.py")
+
+
 def _script(name: str) -> Figures:
     """What a script of `benchmarks/` measures; its rows go to standard error as they come."""
     command = [sys.executable, str(FOLDER / name), "--json"]
@@ -120,6 +125,7 @@ BENCHMARKS: dict[str, Callable[[Path], Figures]] = {
     "scan": scan,
     "raster": raster,
     "ingest": ingest,
+    "fit": fit,
 }
 
 

@@ -13,6 +13,7 @@ import tyro
 
 from geometry.errors import InputError
 from workflows.answers import clean_stdout, keep_traceback, os_error_in_words
+from workflows.commands.batches import batch
 from workflows.commands.judging import bench, check, evaluate, inspect
 from workflows.commands.reconstruction import export, fit, fuse, report, run
 from workflows.commands.recording import calibrate, ingest, simulate
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "inspect": inspect,
     "fuse": fuse,
     "fit": fit,
+    "batch": batch,
     "export": export,
     "report": report,
     "run": run,

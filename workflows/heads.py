@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 
 from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
 from flame_fitting.fit import FitConfig, HeadFit, one_thread
 from flame_fitting.models.head_model import HeadModel
-from flame_fitting.models.registry import load_head_model, load_landmark_embedding
+from flame_fitting.models.registry import load_head, load_head_model
 from flame_fitting.person import Person, as_indices, fit_person
 from flame_fitting.residuals import TERMS
 from flame_fitting.segments import FITTED, Track, bridged, cut, track_segment
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from geometry.errors import InputError
-from flame_fitting.landmarks.landmarker import FaceLandmarker
-from storage.results import PartialArray, Provenance, ResultArray, StoredResult
+from storage.results import Provenance, ResultArray, StoredResult
 from storage.take import Take
 from workflows.progress import Report
 from workflows.scheduling import MustStop, run_tasks
 
-LANDMARKS = 468
 TEXTURE_FRAMES = 3
 SEGMENT_FRAMES = 64
 """Frames of a segment where nothing else is asked for: large beside its overlap, small beside memory."""
@@ -72,43 +66,6 @@ class StoredHead:
         return cls(**arrays, curve_names=result["curves"].labels("curve"), result=result)
 
 
-def find_landmarks(take: Take, progress: Report) -> StoredResult:
-    """Face landmarks of every colour picture; a killed run continues where it stopped."""
-    cameras = [camera.id for camera in take.rig.rgb]
-    shape = (take.frame_count, len(cameras), LANDMARKS)
-    arrays = {
-        "points_px": PartialArray((*shape, 2), "float32", ("frame", "camera", "landmark", "xy"), "px"),
-        "confidence": PartialArray(shape, "float32", ("frame", "camera", "landmark"), "1"),
-    }
-    provenance = Provenance({"detector": "MediaPipe 0.10.14", "cameras": cameras}, {"take": take.digest})
-    if take.results.is_current("landmarks", "default", provenance.config, provenance.inputs):
-        return take.results.read("landmarks")
-    stale = "default" in take.results.runs("landmarks")  # of an earlier ingest; nothing is lost by finding them again
-    partial = take.results.begin_partial("landmarks", "default", arrays, provenance, overwrite=stale)
-    if partial is None:
-        return take.results.read("landmarks")
-    own = threading.local()
-    pending = partial.pending()
-
-    def find(frame: int) -> None:
-        if not hasattr(own, "landmarker"):
-            own.landmarker = FaceLandmarker.load()  # not thread-safe: one a thread
-        points = np.full((*shape[1:], 2), np.nan, np.float32)
-        confidence = np.zeros(shape[1:], np.float32)
-        for column, camera_id in enumerate(cameras):
-            picture = take.frame(camera_id, frame)
-            found = own.landmarker.detect(picture) if picture is not None else None
-            if found is not None:
-                points[column], confidence[column] = found.points_px, found.visibility
-        partial.write(frame, {"points_px": points, "confidence": confidence})
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(find, pending), take.frame_count - len(pending) + 1):
-            progress(done, take.frame_count)
-    partial.finish()
-    return take.results.read("landmarks")
-
-
 @dataclass(frozen=True, eq=False)
 class TakeEvidence:
     """A take as the fit reads it, frame by frame."""
@@ -148,31 +105,47 @@ def find_person(
 ) -> Person:
     """Who is recorded, from this take's key frames or as another take of the same subject found; stored as a result.
 
-    Raises InputError when the other take is of another subject or model.
+    With another take's person its texture is stored, too, so that both takes have one albedo.
+    Raises InputError when the other take is of another subject or model, or not fitted.
     """
-    marks = take.results.read("landmarks")
-    settings = {"model": config.model, "person": asdict(config.fit.person)}
-    inputs = {"take": take.digest, "landmarks": marks.digest}
-    if identity_from is not None:
-        stored = identity_from.results.read("person")
-        _require_same_subject(take, identity_from)
-        _require_same_model(config.model, stored)
-        inputs = {"person": stored.digest}
-    if not take.results.claim("person", "default", settings, inputs, overwrite):
+    origin = person_origin(take, config, identity_from)
+    if not take.results.claim("person", "default", origin.config, origin.inputs, overwrite):
         return read_person(take.results.read("person"))
     one_thread()
     model = load_head_model(config.model)
     if identity_from is None:
-        evidence = TakeEvidence(take, marks)
-        person = fit_person(model, load_landmark_embedding(config.model), evidence, config.fit.person, progress)
+        evidence = TakeEvidence(take, take.results.read("landmarks"))
+        person = fit_person(load_head(config.model), evidence, config.fit.person, progress)
+        texture = {}
     else:
         person = read_person(identity_from.results.read("person"))
-    provenance = Provenance(settings, inputs, {"key_frames": float(len(person.key_frames))}, model.licence)
-    take.results.write("person", "default", _person_arrays(person, model), provenance, overwrite=True)
+        fit = identity_from.results.read("fit")
+        texture = _texture_arrays(np.asarray(fit["base_colour"]), np.asarray(fit["texel_seen"]))
+    metrics = {"key_frames": float(len(person.key_frames))}
+    provenance = Provenance(origin.config, origin.inputs, metrics, model.licence)
+    take.results.write("person", "default", _person_arrays(person, model) | texture, provenance, overwrite=True)
     return read_person(take.results.read("person"))
 
 
+def person_origin(take: Take, config: HeadConfig, identity_from: Take | None = None) -> Provenance:
+    """Settings and inputs that the take's person has once it is found; raises what `find_person` raises for them."""
+    settings = {"model": config.model, "person": asdict(config.fit.person)}
+    if identity_from is None:
+        return Provenance(settings, {"take": take.digest, "landmarks": take.results.read("landmarks").digest})
+    _require_same_subject(take, identity_from)
+    fit = identity_from.results.read("fit")
+    stored = identity_from.results.read("person")
+    _require_same_model(config.model, stored)
+    if fit.provenance.inputs.get("person") != stored.digest:
+        where = identity_from.place.address
+        got = f"one of an earlier person at {where}"
+        raise InputError("a fit of the person for --identity-from", got, f"run `mien fit {where} --overwrite` first")
+    return Provenance(settings, {"person": stored.digest, "fit": fit.digest})
+
+
 def _require_same_subject(take: Take, other: Take) -> None:
+    if take.place.address == other.place.address:
+        raise InputError("another take for --identity-from", "the same one", "name another take of the same person")
     if take.header.subject_id != other.header.subject_id:
         raise InputError(
             f"a take of subject {take.header.subject_id!r} for --identity-from",
@@ -232,12 +205,11 @@ def _track_task(job: TrackJob, frames: range, must_stop: MustStop) -> int:
         return 0
     if not take.results.is_current("track", run, origin.config, origin.inputs):
         one_thread()
-        model = load_head_model(job.config.model)
-        embedding = load_landmark_embedding(job.config.model)
+        head = load_head(job.config.model)
         person = read_person(take.results.read("person"))
         evidence = TakeEvidence(take, take.results.read("landmarks"))
-        track = track_segment(model, embedding, person, evidence, frames, job.config.fit.track)
-        take.results.write("track", run, _track_arrays(track, evidence.cameras, model), origin, overwrite=True)
+        track = track_segment(head, person, evidence, frames, job.config.fit.track)
+        take.results.write("track", run, _track_arrays(track, evidence.cameras, head.model), origin, overwrite=True)
     return len(frames)
 
 
@@ -294,27 +266,43 @@ def fit_heads(
     segments: int | None = None,
     scheduler: str = "threads",
 ) -> StoredHead:
-    """Track the take's person and store curves, poses, vertices and texture; no-op when that is done."""
-    settings = asdict(config)
-    inputs = {name: take.results.read(name).digest for name in ("landmarks", "person")} | {"take": take.digest}
-    if not take.results.claim("fit", "default", settings, inputs, overwrite):
+    """Track the take's person and store curves, poses, vertices and texture; no-op when that is done.
+
+    A person who was found in another take brings the texture along; else it is gathered from this take's pictures.
+    """
+    origin = fit_origin(take, config)
+    if not take.results.claim("fit", "default", origin.config, origin.inputs, overwrite):
         return StoredHead.read(take)
     model = load_head_model(config.model)
     track = track_take(take, config, progress, segments, scheduler)
-    fit = HeadFit(read_person(take.results.read("person")), track)
+    stored = take.results.read("person")
+    fit = HeadFit(read_person(stored), track)
     evidence = TakeEvidence(take, take.results.read("landmarks"))
     one_thread()
-    texture = bake_texture(model, tuple(_texture_views(evidence, fit)))
+    if "base_colour" in stored.arrays:
+        texture = Texture(np.asarray(stored["base_colour"]), np.asarray(stored["texel_seen"]))
+    else:
+        texture = bake_texture(model, tuple(_texture_views(evidence, fit)))
     arrays = _track_arrays(track, evidence.cameras, model) | _fit_arrays(model, fit)
-    arrays |= {
-        "base_colour": ResultArray(texture.base_colour, ("y", "x", "rgb"), "sRGB"),
-        "texel_seen": ResultArray(texture.seen, ("y", "x"), "1"),
-    }
-    provenance = Provenance(settings, inputs, _metrics(model, fit, texture), model.licence)
+    arrays |= _texture_arrays(texture.base_colour, texture.seen)
+    provenance = Provenance(origin.config, origin.inputs, _metrics(model, fit, texture), model.licence)
     take.results.write("fit", "default", arrays, provenance, overwrite=True)
     for run in take.results.runs("track"):
         take.results.remove("track", run)
     return StoredHead.read(take)
+
+
+def fit_origin(take: Take, config: HeadConfig) -> Provenance:
+    """Settings and inputs that the take's fit has once it is done."""
+    inputs = {name: take.results.read(name).digest for name in ("landmarks", "person")} | {"take": take.digest}
+    return Provenance(asdict(config), inputs)
+
+
+def _texture_arrays(base_colour: UInt8[np.ndarray, "s s 3"], seen: Bool[np.ndarray, "s s"]) -> dict[str, ResultArray]:
+    return {
+        "base_colour": ResultArray(base_colour, ("y", "x", "rgb"), "sRGB"),
+        "texel_seen": ResultArray(seen, ("y", "x"), "1"),
+    }
 
 
 def _fit_arrays(model: HeadModel, fit: HeadFit) -> dict[str, ResultArray]:

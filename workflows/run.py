@@ -13,8 +13,9 @@ from geometry.errors import InputError
 from recon.surface import ReconConfig
 from storage.take import Take
 from workflows.exporting import export_glb, export_ply
-from workflows.heads import HeadConfig, StoredHead, find_landmarks, find_person, fit_heads
+from workflows.heads import HeadConfig, StoredHead, find_person, fit_heads
 from workflows.ingesting import ingest
+from workflows.landmarking import find_landmarks
 from workflows.outputs import write_output
 from workflows.progress import say, step
 from workflows.report import write_report_files

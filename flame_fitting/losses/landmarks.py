@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from flame_fitting.evidence import ViewLandmarks
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule, geman_mcclure
-from flame_fitting.models.head_model import LandmarkEmbedding
 
 DETECTION_SIGMA = 0.012
 """Noise of a detection, in units of the face's size in the picture (about 1.5 px on a 130 px face)."""
+FACE_POINTS = 468
+"""The mesh network's points, which say how large the face is; the irises come after them."""
 ROBUST_SIGMAS = 4.0
 NEAREST_M = 0.05
 """Points closer to the camera than this, or behind it, have no picture."""
@@ -36,15 +37,23 @@ class LandmarkTargets:
     """Weight of each in [0, 1]."""
     detection_sigma: float
     """Noise at z = 1."""
+    robust_sigmas: float
+    """Scale of the robust kernel, in deviations."""
     offset_m: Float[Tensor, "l 2"]
     """Where this camera sees each landmark beside the surface point it is embedded at, metres along its x and y."""
 
     @classmethod
-    def of(cls, view: ViewLandmarks, embedding: LandmarkEmbedding) -> LandmarkTargets:
-        """The view's detections of the embedded landmarks."""
+    def of(
+        cls,
+        view: ViewLandmarks,
+        source_index: Int[np.ndarray, "l"],
+        sigma: float = DETECTION_SIGMA,
+        robust_sigmas: float = ROBUST_SIGMAS,
+    ) -> LandmarkTargets:
+        """The view's detections of chosen landmarks; `sigma` is their noise in units of the face's size."""
         normalised = view.undistorted()
-        size = float(np.sqrt(np.prod(np.ptp(normalised, axis=0))))
-        chosen = embedding.source_index.numpy()
+        size = float(np.sqrt(np.prod(np.ptp(normalised[:FACE_POINTS], axis=0))))
+        chosen = source_index
         camera_from_world = view.camera.world_from_camera.inverse()
         tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array)).double()  # noqa: E731
         return cls(
@@ -53,7 +62,8 @@ class LandmarkTargets:
             tensor(camera_from_world.translation),
             tensor(normalised[chosen]),
             tensor(view.confidence[chosen]),
-            DETECTION_SIGMA * size,
+            sigma * size,
+            robust_sigmas,
             torch.zeros(len(chosen), 2, dtype=torch.float64),
         )
 
@@ -86,7 +96,7 @@ def landmark_residuals(
     projected = in_camera[:, :2] / depth[:, None]
     error = projected + target.offset_m / depth[:, None] - target.normalised
     sigma = torch.sqrt(target.detection_sigma**2 + (spread_m / depth) ** 2)
-    trust = target.confidence * geman_mcclure(error.norm(dim=1) / sigma, ROBUST_SIGMAS)
+    trust = target.confidence * geman_mcclure(error.norm(dim=1) / sigma, target.robust_sigmas)
     return LandmarkResiduals(error, projected, depth, sigma, torch.where(depth > NEAREST_M, trust, 0.0))
 
 

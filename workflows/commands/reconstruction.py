@@ -32,6 +32,7 @@ def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonF
 def fit(
     take: TakePath,
     identity_from: Annotated[str | None, tyro.conf.arg(metavar="TAKE")] = None,
+    face: int | None = None,
     segments: int | None = None,
     scheduler: str = "threads",
     overwrite: bool = False,
@@ -41,20 +42,23 @@ def fit(
 
     Args:
         take: the take.
-        identity_from: a fitted take of the same subject, whose head this one gets to the last bit.
+        identity_from: a fitted take of the same subject, whose head and texture this one gets to the last bit.
+        face: of several people the one with this place by size, 0 the largest; else the nearest to the rig's centre.
         segments: stretches that are tracked as tasks of their own; 64 frames each if left out.
         scheduler: threads, processes, or tcp://host:port of a Dask scheduler.
         overwrite: replace a fit made otherwise.
     """
     from storage.take import Take
-    from workflows.heads import HeadConfig, find_landmarks, find_person, fit_heads
+    from workflows.heads import HeadConfig, find_person, fit_heads
+    from workflows.landmarking import LandmarkConfig, find_landmarks
     from workflows.progress import step
 
     opened = Take.open(take)
+    other = None if identity_from is None else Take.open(identity_from)
     with step("landmarks") as progress:
-        find_landmarks(opened, progress)
+        find_landmarks(opened, progress, LandmarkConfig(face))
     with step("person") as progress:
-        find_person(opened, HeadConfig(), progress, Take.open(identity_from) if identity_from else None, overwrite)
+        find_person(opened, HeadConfig(), progress, other, overwrite)
     with step("fit") as progress:
         head = fit_heads(opened, HeadConfig(), progress, overwrite, segments=segments, scheduler=scheduler)
     return answer(dict(head.result.provenance.metrics), as_json)

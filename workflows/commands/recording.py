@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,8 @@ def simulate(
     unit: str = "mm",
     off_basis: float = 0.3,
     rate: float = 30.0,
+    people: str = "adults",
+    sensors: str = "own",
     overwrite: bool = False,
     as_json: JsonFlag = False,
 ) -> int:
@@ -48,6 +51,8 @@ def simulate(
         unit: unit of the scan: mm, cm or m.
         off_basis: shape outside the fitted model's space, mm RMS; 0 for exact tests.
         rate: frames a second.
+        people: adults, or all: any six seeds from a multiple of six cover all ages, both sexes and all skin tones.
+        sensors: of a board: own, or person: those that record this seed's person, to calibrate that person's rig.
         overwrite: replace another simulated recording there.
     """
     from workflows.progress import say, step
@@ -56,13 +61,14 @@ def simulate(
         if board:
             from studio.calibration_wave import WaveConfig, record_board
 
-            wave = WaveConfig(preset, frames, subject, noise)
+            wave = WaveConfig(preset, frames, subject, noise, sensors=sensors)
             fresh = record_board(out, wave, overwrite=overwrite, progress=progress)
         else:
             from studio.recorder import SimulationConfig
             from studio.recorder import simulate as record
 
-            config = SimulationConfig(preset, frames, subject, noise, faults, scan, unit, off_basis, rate, sound=sound)
+            seen = SimulationConfig(preset, frames, subject, noise, faults, scan, unit, off_basis, rate, sound=sound)
+            config = replace(seen, people=people)
             fresh = record(out, config, overwrite=overwrite, progress=progress)
     say(f"{'recorded' if fresh else 'already there'}: {out}")
     return answer({"recording": str(out), "recorded": fresh}, as_json)
