@@ -128,14 +128,21 @@ class _Batch:
     def fit_subject(self, takes: list[ListedTake]) -> None:
         """Fit a subject's takes, the one first that the others get their head from.
 
-        Where no person can be learnt from that one the next best takes its place.
+        Where no person can be learnt from that one the next best takes its place. Where there is one, but not as it
+        should be, the others wait: they would get a second head of the same subject.
         """
         waiting = self._best_first(takes)
         while waiting:
             source = waiting.pop(0)
-            if self.fit(source, None) or _has_own_person(source, self.config.head):
+            if self.fit(source, None):
                 for each in waiting:
                     self.fit(each, source)
+                return
+            if _stored_person(source):
+                for each in waiting:
+                    remedy = "do what is said there, then run the batch again"
+                    waits = InputError("the head of this subject", f"{source.address}, which failed", remedy)
+                    self._fail(each, str(waits))
                 return
 
     def fit(self, each: ListedTake, source: ListedTake | None) -> bool:
@@ -188,9 +195,12 @@ class _Batch:
             problem = os_error_in_words(error)
         except Exception:  # noqa: BLE001 - one take's fault must not end the others
             problem = f"a fault of mien itself; its details are in {keep_traceback()}"
-        say(printable(f"  failed: {problem}"))
-        self.outcomes[each] = TakeOutcome(each.address, "failed", _subject_of(each), None, problem)
+        self._fail(each, problem)
         return None
+
+    def _fail(self, each: ListedTake, problem: str) -> None:
+        say(printable(f"  failed: {each.address}: {problem}"))
+        self.outcomes[each] = TakeOutcome(each.address, "failed", _subject_of(each), None, problem)
 
 
 def _with_landmarks(each: ListedTake) -> Take:

@@ -31,6 +31,7 @@ def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonF
 
 def fit(
     take: TakePath,
+    model: str = "anny",
     identity_from: Annotated[str | None, tyro.conf.arg(metavar="TAKE")] = None,
     face: int | None = None,
     segments: int | None = None,
@@ -42,25 +43,27 @@ def fit(
 
     Args:
         take: the take.
+        model: anny, a FLAME .pkl or .npz, or an .npz with the keys of docs/head-models.md.
         identity_from: a fitted take of the same subject, whose head and texture this one gets to the last bit.
         face: of several people the one with this place by size, 0 the largest; else the nearest to the rig's centre.
         segments: stretches that are tracked as tasks of their own; 64 frames each if left out.
         scheduler: threads, processes, or tcp://host:port of a Dask scheduler.
         overwrite: replace a fit made otherwise.
     """
+    from flame_fitting.models.registry import model_name
     from storage.take import Take
     from workflows.heads import HeadConfig, find_person, fit_heads
     from workflows.landmarking import LandmarkConfig, find_landmarks
     from workflows.progress import step
 
-    opened = Take.open(take)
+    opened, config = Take.open(take), HeadConfig(model=model_name(model))
     other = None if identity_from is None else Take.open(identity_from)
     with step("landmarks") as progress:
         find_landmarks(opened, progress, LandmarkConfig(face))
     with step("person") as progress:
-        find_person(opened, HeadConfig(), progress, other, overwrite)
+        find_person(opened, config, progress, other, overwrite)
     with step("fit") as progress:
-        head = fit_heads(opened, HeadConfig(), progress, overwrite, segments=segments, scheduler=scheduler)
+        head = fit_heads(opened, config, progress, overwrite, segments=segments, scheduler=scheduler)
     return answer(dict(head.result.provenance.metrics), as_json)
 
 
