@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from evaluation.gaze import find_eyes
+from evaluation.motion import lag_frames
 from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
 from flame_fitting.fit import FitConfig, HeadFit, one_thread
+from flame_fitting.focal_length import fitted_cameras, lens_metrics, lenses_named
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head, load_head_model
 from flame_fitting.person import Person, as_indices, fit_person
 from flame_fitting.residuals import TERMS
 from flame_fitting.segments import FITTED, Track, bridged, cut, track_segment
+from flame_fitting.steadiness import jitter_mm_per_frame2
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from geometry.errors import InputError
+from geometry.rigs import Rig
 from storage.results import Provenance, ResultArray, StoredResult
 from storage.take import Take
 from workflows.progress import Report
@@ -74,11 +82,18 @@ class TakeEvidence:
     """Where the pictures are."""
     marks: StoredResult
     """The landmarks."""
+    lenses: Mapping[str, Any] = field(default_factory=dict)
+    """Metrics that name estimated focal lengths, see `flame_fitting.focal_length`."""
+
+    @cached_property
+    def rig(self) -> Rig:
+        """The take's, uncalibrated cameras with their estimated focal lengths."""
+        return Rig(fitted_cameras(self.take.rig.cameras, self.lenses))
 
     @property
     def cameras(self) -> EvidenceCameras:
         """The rig's."""
-        return EvidenceCameras.of(self.take.rig)
+        return EvidenceCameras.of(self.rig)
 
     @property
     def frame_count(self) -> int:
@@ -89,7 +104,7 @@ class TakeEvidence:
         """Every view in which a face was found."""
         points, confidence = self.marks["points_px"][frame], self.marks["confidence"][frame]
         found = [column for column in range(len(points)) if confidence[column].any()]
-        cameras = self.take.rig.rgb
+        cameras = self.rig.rgb
         return tuple(
             ViewLandmarks(cameras[c], points[c].astype(np.float64), confidence[c].astype(np.float64)) for c in found
         )
@@ -112,16 +127,17 @@ def find_person(
     if not take.results.claim("person", "default", origin.config, origin.inputs, overwrite):
         return read_person(take.results.read("person"))
     one_thread()
-    model = load_head_model(config.model)
+    model, head, marks = load_head_model(config.model), load_head(config.model), take.results.read("landmarks")
+    lenses = lens_metrics(head, TakeEvidence(take, marks), take.rig.rgb, config.fit.person.prior)
     if identity_from is None:
-        evidence = TakeEvidence(take, take.results.read("landmarks"))
-        person = fit_person(load_head(config.model), evidence, config.fit.person, progress)
+        evidence = TakeEvidence(take, marks, lenses)
+        person = fit_person(head, evidence, config.fit.person, progress)
         texture = {}
     else:
         person = read_person(identity_from.results.read("person"))
         fit = identity_from.results.read("fit")
         texture = _texture_arrays(np.asarray(fit["base_colour"]), np.asarray(fit["texel_seen"]))
-    metrics = {"key_frames": float(len(person.key_frames))}
+    metrics = {"key_frames": float(len(person.key_frames))} | lenses
     provenance = Provenance(origin.config, origin.inputs, metrics, model.licence)
     take.results.write("person", "default", _person_arrays(person, model) | texture, provenance, overwrite=True)
     return read_person(take.results.read("person"))
@@ -206,8 +222,9 @@ def _track_task(job: TrackJob, frames: range, must_stop: MustStop) -> int:
     if not take.results.is_current("track", run, origin.config, origin.inputs):
         one_thread()
         head = load_head(job.config.model)
-        person = read_person(take.results.read("person"))
-        evidence = TakeEvidence(take, take.results.read("landmarks"))
+        stored = take.results.read("person")
+        person = read_person(stored)
+        evidence = TakeEvidence(take, take.results.read("landmarks"), stored.provenance.metrics)
         track = track_segment(head, person, evidence, frames, job.config.fit.track)
         take.results.write("track", run, _track_arrays(track, evidence.cameras, head.model), origin, overwrite=True)
     return len(frames)
@@ -277,7 +294,7 @@ def fit_heads(
     track = track_take(take, config, progress, segments, scheduler)
     stored = take.results.read("person")
     fit = HeadFit(read_person(stored), track)
-    evidence = TakeEvidence(take, take.results.read("landmarks"))
+    evidence = TakeEvidence(take, take.results.read("landmarks"), stored.provenance.metrics)
     one_thread()
     if "base_colour" in stored.arrays:
         texture = Texture(np.asarray(stored["base_colour"]), np.asarray(stored["texel_seen"]))
@@ -285,7 +302,8 @@ def fit_heads(
         texture = bake_texture(model, tuple(_texture_views(evidence, fit)))
     arrays = _track_arrays(track, evidence.cameras, model) | _fit_arrays(model, fit)
     arrays |= _texture_arrays(texture.base_colour, texture.seen)
-    provenance = Provenance(origin.config, origin.inputs, _metrics(model, fit, texture), model.licence)
+    metrics = _metrics(model, fit, texture, arrays["vertices"].values) | lenses_named(stored.provenance.metrics)
+    provenance = Provenance(origin.config, origin.inputs, metrics, model.licence)
     take.results.write("fit", "default", arrays, provenance, overwrite=True)
     for run in take.results.runs("track"):
         take.results.remove("track", run)
@@ -318,10 +336,19 @@ def _fit_arrays(model: HeadModel, fit: HeadFit) -> dict[str, ResultArray]:
         "vertices": ResultArray(vertices, ("frame", "vertex", "xyz"), "m"),
         "faces": ResultArray(model.faces.numpy().astype(np.int32), ("face", "corner"), "1"),
         "face_region": ResultArray(model.region("face").numpy(), ("vertex",), "1"),
+        "gaze": ResultArray(_gaze(model, person, vertices), ("frame", "eye", "xyz"), "1", {"eye": ("left", "right")}),
     }
 
 
-def _metrics(model: HeadModel, fit: HeadFit, texture: Texture) -> dict[str, float | str]:
+def _gaze(model: HeadModel, person: Person, vertices: Float[np.ndarray, "t v 3"]) -> Float[np.ndarray, "t 2 3"]:
+    """Unit vectors in the world, left eye first; nan for a model without eyeballs."""
+    eyes = find_eyes(person.rest, model.faces.numpy())
+    return np.full((len(vertices), 2, 3), np.nan) if eyes is None else eyes.gaze(vertices)
+
+
+def _metrics(
+    model: HeadModel, fit: HeadFit, texture: Texture, vertices: Float[np.ndarray, "t v 3"]
+) -> dict[str, float | str]:
     track = fit.track
     measured = track.depth_residual_m[np.isfinite(track.depth_residual_m)]
     return {
@@ -330,6 +357,8 @@ def _metrics(model: HeadModel, fit: HeadFit, texture: Texture) -> dict[str, floa
         "depth_residual_mm_median": float(np.median(measured)) * 1000 if len(measured) else float("nan"),
         "identity_rms": float(np.sqrt((fit.person.identity**2).mean())),
         "texels_seen_share": float(texture.seen.mean()),
+        "jitter_mm_per_frame2": jitter_mm_per_frame2(vertices[:, model.region("face").numpy()]),
+        "lag_frames": lag_frames(track.curves, track.curves_alone),
     }
 
 
@@ -342,7 +371,7 @@ def _texture_views(evidence: TakeEvidence, fit: HeadFit) -> list[PosedView]:
     for frame in sorted(int(index) for index in calm):
         vertices = fit.vertices_world(frame)
         supported = supported_vertices(vertices, evidence.depth(frame))
-        for camera in take.rig.rgb:
+        for camera in evidence.rig.rgb:
             picture = take.frame(camera.id, frame)
             if picture is not None:
                 views.append(PosedView(camera, picture, vertices, supported))

@@ -39,6 +39,11 @@ HEAD_MODELS: dict[str, Callable[[], HeadModel]] = {"anny": _anny}
 EXPECTED = f"a head model: {', '.join(HEAD_MODELS)}, FLAME's .pkl or .npz, or an .npz with a head model's keys"
 
 
+def model_name(name_or_path: str) -> str:
+    """A model of mien's by its name, a user's by its whole path, so that a result says which file it was."""
+    return name_or_path if name_or_path in HEAD_MODELS else str(Path(name_or_path).expanduser().resolve())
+
+
 def head_model_path(name: str = "anny") -> Path:
     """Where the built model lies; the name carries what it was built from."""
     if name not in HEAD_MODELS:

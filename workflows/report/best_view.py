@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flame_fitting.focal_length import fitted_cameras
 from geometry.cameras import Camera
 from storage.take import Take
 from workflows.report.contents import FittedHead
@@ -21,7 +22,7 @@ def best_view(take: Take, fit: FittedHead, marks: FoundLandmarks | None, frames:
 
     None without colour cameras.
     """
-    cameras = take.rig.rgb
+    cameras = fitted_cameras(take.rig.rgb, fit.result.provenance.metrics)
     if not cameras:
         return None
     order = [camera.id for camera in take.rig.cameras]

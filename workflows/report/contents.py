@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -86,7 +87,8 @@ class FittedHead:
     def model(self) -> HeadModel | None:
         """The head model, where it is one that mien knows and of this topology: its texture layout and landmarks."""
         name = self.result.provenance.config.get("model")
-        model = load_head_model(name) if isinstance(name, str) and name in HEAD_MODELS else None
+        known = isinstance(name, str) and (name in HEAD_MODELS or Path(name).is_file())
+        model = load_head_model(str(name)) if known else None
         return model if model is not None and np.array_equal(model.faces.numpy(), self.faces) else None
 
     def is_whole(self, frame: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from flame_fitting.focal_length import fitted_cameras
 from geometry.cameras import Camera
 from geometry.meshes import Mesh
 from rendering.arrays import interpolate_arrays
@@ -33,7 +34,8 @@ VIEWPOINTS = (("from the right", -40.0), ("from the front", 0.0), ("from the lef
 def view_figures(take: Take, fit: FittedHead | None, frame: int) -> Markup:
     """Every colour picture with the fitted head drawn over it, to be switched off; then every depth picture."""
     head = None if fit is None else Mesh(fit.vertices(frame), fit.faces)
-    colour = [_colour_figure(take, camera, fit, frame) for camera in take.rig.rgb]
+    cameras = take.rig.rgb if fit is None else fitted_cameras(take.rig.rgb, fit.result.provenance.metrics)
+    colour = [_colour_figure(take, camera, fit, frame) for camera in cameras]
     span_m = DEPTH_SPAN_M[head is not None]
     depth = [_depth_figure(take, camera, fit, frame) for camera in take.rig.depth]
     switch = _overlay_switch() if head is not None and colour else ()

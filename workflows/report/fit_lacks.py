@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flame_fitting.focal_length import FOCAL, SIGMA, lenses_named
 from geometry.rigs import Rig
 from storage.take import Take
 from workflows.report.checks import GOOD, NEUTRAL, badge
@@ -115,13 +116,19 @@ def _sides(rig: Rig, fit: FittedHead) -> list[Lack]:
 
 
 def _focal(unknown: list[str], fit: FittedHead) -> str:
-    estimated = {name: value for name, value in fit.result.provenance.metrics.items() if name.startswith("focal")}
+    metrics = lenses_named(fit.result.provenance.metrics)
+    estimated = {name.removeprefix(FOCAL): value for name, value in metrics.items() if name.startswith(FOCAL)}
     who = ", ".join(unknown)
     rests = "distance and depth of the face rest on it"
     if estimated:
-        said = ", ".join(f"{value:.0f} px" for value in estimated.values() if isinstance(value, int | float))
+        said = ", ".join(f"{px:.0f} px{_give_or_take(metrics, camera)}" for camera, px in estimated.items())
         return f"the focal length of {who} is unknown and was estimated by the fit ({said}): {rests}"
     return f"the focal length of {who} is unknown: a view of 45 degrees is assumed, and {rests}"
+
+
+def _give_or_take(metrics: dict[str, float], camera: str) -> str:
+    sigma = metrics.get(SIGMA + camera)
+    return "" if sigma is None else f", give or take {sigma:.0f}"
 
 
 def _unseen(take: Take, marks: FoundLandmarks) -> list[Lack]:
