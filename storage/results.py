@@ -21,6 +21,10 @@ from storage.schema import ResultArray
 __all__ = ["PartialArray", "PartialResult", "Provenance", "ResultArray", "Results", "StoredResult"]
 
 
+MADE_BY = {"landmarks": "fit", "person": "fit", "track": "fit", "surface": "fuse"}
+"""The command that makes a step, where it is not named like it."""
+
+
 @dataclass(frozen=True, eq=False)
 class StoredResult:
     """A whole result. `result["vertices"][5]` reads the chunk that holds row 5 and nothing else."""
@@ -150,7 +154,8 @@ class Results:
         attributes = self._complete(step, run)
         if attributes is None:
             got = f"no finished result {step}/{run} in {self.place.address}"
-            raise InputError(f"a result of `mien {step}`", got, f"run `mien {step} {self.place.address}` first")
+            command = MADE_BY.get(step, step)
+            raise InputError(f"a result of `mien {command}`", got, f"run `mien {command} {self.place.address}` first")
         folder = f"results/{step}/{run}"
         arrays = {name: StoredArray.open(self.place, f"{folder}/{name}") for name in attributes["arrays"]}
         return StoredResult(arrays, Provenance(**attributes["provenance"]), digest(attributes), f"{step}/{run}")
