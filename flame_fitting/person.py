@@ -22,7 +22,7 @@ from flame_fitting.stages import IDENTITY_STAGES, Stage
 CURVE_PRIOR = HeadPrior(rate=20.0, sigma=0.7, identity=1.0, knee=0.1)
 """Tuned on simulated subjects 101 and 102."""
 FEW_FRAMES = 20.0
-"""Identity's prior counts this many times over the number of key frames: what the basis cannot express is the same in
+"""The prior counts this many times over the number of key frames: what the basis cannot express is the same in
 every pixel of a frame, and taken as independent it would bend a single portrait into a caricature."""
 
 
@@ -87,7 +87,7 @@ def fit_person(
     chosen = choose_key_frames(evidence, config.key_frames)
     scene = HeadScene.of(head)
     seen = [FrameObservations.of(evidence, head.landmarks, frame) for frame in chosen]
-    prior = replace(config.prior, identity=config.prior.identity * max(1.0, FEW_FRAMES / len(chosen)))
+    prior = prior_of_few(config.prior, len(chosen))
     frames = KeyFrames(scene, seen, prior)
     states = first_states(scene, seen)
     total = sum(stage.steps for stage in config.stages) + config.rounds * config.steps_a_round
@@ -123,6 +123,20 @@ def fit_person(
             for _ in range(config.steps_a_round):
                 step(last)
     return _person(frames, states, tuple(chosen))
+
+
+def fewness(key_frames: int) -> float:
+    """How many times over the priors count: 1 from `FEW_FRAMES` on."""
+    return max(1.0, FEW_FRAMES / max(key_frames, 1))
+
+
+def prior_of_few(prior: HeadPrior, key_frames: int) -> HeadPrior:
+    """The prior of a person who is known from so few frames, of curves and identity alike.
+
+    Were identity alone held, curves would stand in for it: opposite ones, each at its full value.
+    """
+    few = fewness(key_frames)
+    return replace(prior, identity=prior.identity * few, rate=prior.rate * few, sigma=prior.sigma / float(np.sqrt(few)))
 
 
 def _person(frames: KeyFrames, states: list[HeadState], chosen: tuple[int, ...]) -> Person:

@@ -21,7 +21,7 @@ from flame_fitting.key_frames import in_threads
 from flame_fitting.landmark_offsets import with_offsets
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.models.plain_model import Head
-from flame_fitting.person import CURVE_PRIOR, Person
+from flame_fitting.person import CURVE_PRIOR, Person, fewness, prior_of_few
 from flame_fitting.residuals import FrameResiduals, frame_residuals
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
@@ -100,7 +100,10 @@ def track_segment(
     """Curves and pose of the frames of one segment; those in which nothing was seen are left to `bridged`."""
     reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
     scene = HeadScene.of(head).with_surface(person.surface())
-    tracker = Tracker(scene, config.prior, config.temporal, config.stages)
+    few = max(len(person.key_frames), evidence.frame_count)
+    # No part of identity stands in for gaze, so that irises keep their say over the prior.
+    stages = tuple(replace(stage, gaze=stage.gaze * fewness(few)) for stage in config.stages)
+    tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages)
     offsets = person.offsets()
 
     def fit(frame: int) -> tuple[FrameObservations, HeadState | None]:
