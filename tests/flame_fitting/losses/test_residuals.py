@@ -11,7 +11,6 @@ from flame_fitting.evidence import DepthImage, ViewLandmarks
 from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, geman_mcclure
 from flame_fitting.losses.point_to_plane import DepthGate, depth_rows, gather_depth
-from flame_fitting.models.head_model import LandmarkEmbedding
 from geometry.cameras import Camera
 from geometry.transforms import look_at
 from rendering.arrays import rasterize_arrays
@@ -57,11 +56,7 @@ def test_landmark_derivatives_are_those_of_finite_differences():
     true_px, _ = view_camera.project(points.in_world(state).numpy())
     random = np.random.default_rng(1)
     view = ViewLandmarks(view_camera, true_px + random.normal(0, 0.01, true_px.shape), np.ones(POINTS))
-    indices = torch.arange(POINTS)
-    whole = LandmarkEmbedding(
-        indices[:, None].repeat(1, 3), torch.full((POINTS, 3), 1 / 3.0).double(), indices, torch.zeros(POINTS)
-    )
-    target = LandmarkTargets.of(view, whole)
+    target = LandmarkTargets.of(view, np.arange(POINTS))
     centre = points.in_world(state).mean(0)
     spread = torch.full((POINTS,), 0.002, dtype=torch.float64)
     rows = landmark_rows(points, spread, state, centre, target)
