@@ -45,7 +45,7 @@ class TrackConfig:
     """How curves and head move."""
     coupled_steps: int = 2
     """Steps of all frames together after each was fitted by itself."""
-    overlap: int = 8
+    overlap: int = 16
     """Frames on both sides of a segment that are fitted for its sake alone."""
 
 
@@ -106,22 +106,21 @@ def track_segment(
     tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages)
     offsets = person.offsets()
 
-    def fit(frame: int) -> tuple[FrameObservations, HeadState | None]:
-        seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
-        return seen, tracker.frame(seen)
+    def observe(frame: int) -> FrameObservations:
+        """Read anew each time it is needed: 31 depth pictures a frame are more than a segment can hold."""
+        return with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
 
-    fitted = in_threads(fit, list(reach))
-    seen, states = [each for each, _ in fitted], [state for _, state in fitted]
+    states: list[HeadState | None] = in_threads(lambda frame: tracker.frame(observe(frame)), list(reach))
     alone = list(states)
     for run in runs([state is not None for state in states]):
         together = [state for state in states[run] if state is not None]
         for _ in range(config.coupled_steps):
-            together = tracker.couple(together, seen[run])
+            together = tracker.couple(together, list(reach)[run], observe)
         states[run] = together
     inner = slice(frames.start - reach.start, frames.stop - reach.start)
     cameras = evidence.cameras
-    measure = lambda pair: frame_residuals(tracker, pair[0], pair[1], cameras)  # noqa: E731
-    residuals = in_threads(measure, list(zip(states[inner], seen[inner], strict=True)))
+    measure = lambda pair: frame_residuals(tracker, pair[0], observe(pair[1]), cameras)  # noqa: E731
+    residuals = in_threads(measure, list(zip(states[inner], frames, strict=True)))
     return _track(states[inner], alone[inner], residuals, len(head.model.expression_names))
 
 

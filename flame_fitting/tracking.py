@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,11 +42,13 @@ class Tracker:
                 state = moved(self.scene, state, step, 0)
         return state
 
-    def couple(self, states: list[HeadState], seen: list[FrameObservations]) -> list[HeadState]:
-        """One step of consecutive frames together."""
+    def couple(
+        self, states: list[HeadState], frames: list[int], observe: Callable[[int], FrameObservations]
+    ) -> list[HeadState]:
+        """One step of consecutive frames together; `observe` gives what was seen of one of them."""
         stage = self.stages[-1]
-        work = lambda pair: frame_equations(self.scene, pair[0], pair[1], stage, self.prior)  # noqa: E731
-        equations = in_threads(work, list(zip(states, seen, strict=True)))
+        work = lambda pair: frame_equations(self.scene, pair[0], observe(pair[1]), stage, self.prior)  # noqa: E731
+        equations = in_threads(work, list(zip(states, frames, strict=True)))
         centres = torch.stack([self.scene.centre(state) for state in states])
         own = chain_step(states, equations, centres, self.temporal)
         step = Step(torch.zeros(0).double(), own)

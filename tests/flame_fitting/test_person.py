@@ -1,0 +1,150 @@
+"""Who is recorded: which frames tell it, and what comes out of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.person import (
+    CURVE_PRIOR,
+    PersonConfig,
+    as_indices,
+    choose_key_frames,
+    fit_person,
+    prior_of_few,
+)
+from flame_fitting.personal import PersonalPrior
+from geometry.errors import InputError
+from geometry.rigs import Rig
+from tests.flame_fitting.exact_heads import COLOUR, DEPTH, POINTS, ExactTake, head, named, noisy, scene, state
+
+KINDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnFaces:
+    """Faces of a few kinds, each drawn in many sizes and places with a little noise; frame n shows kind[n]."""
+
+    kind: tuple[int | None, ...]
+    """None: no face."""
+    views: tuple[int, ...]
+    """In how many cameras each face is seen."""
+
+    @property
+    def cameras(self) -> EvidenceCameras:
+        """The colour cameras."""
+        return EvidenceCameras.of(Rig(COLOUR))
+
+    @property
+    def frame_count(self) -> int:
+        """Of the take."""
+        return len(self.kind)
+
+    def landmarks(self, frame: int) -> tuple[ViewLandmarks, ...]:
+        """The same kind is the same shape, turned, moved and scaled."""
+        kind = self.kind[frame]
+        if kind is None:
+            return ()
+        shape = np.random.default_rng(0).normal(size=(POINTS, 2)) * 30
+        shape[263], shape[33] = (30, 0), (-30, 0)
+        shape = shape + np.random.default_rng(1 + kind).normal(size=(POINTS, 2)) * 4
+        random = np.random.default_rng(100 + frame)
+        angle, scale = random.uniform(-0.5, 0.5), random.uniform(0.8, 1.2)
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        points = shape @ turn.T + random.uniform(50, 100, 2) + random.normal(0, 0.05, (POINTS, 2))
+        return tuple(ViewLandmarks(by, points, np.ones(POINTS)) for by in COLOUR[: self.views[frame]])
+
+    def depth(self, frame: int) -> tuple[DepthImage, ...]:
+        """None."""
+        return ()
+
+
+def test_key_frames_show_every_kind_of_face():
+    kind = tuple(0 if frame % 10 else 1 + frame // 10 for frame in range(10 * (KINDS - 1)))
+    take = DrawnFaces(kind, (3,) * len(kind))
+    chosen = choose_key_frames(take, KINDS)
+    assert {kind[frame] for frame in chosen} == set(range(KINDS))
+    assert chosen == sorted(set(chosen)) == choose_key_frames(take, KINDS)
+
+
+def test_key_frames_prefer_faces_that_most_cameras_see():
+    take = DrawnFaces((0, 0, 0, 0), (1, 2, 3, 2))
+    assert choose_key_frames(take, 1) == [2]
+
+
+def test_key_frames_have_faces():
+    kind = (None, 0, None, 1, 2, None, 0)
+    take = DrawnFaces(kind, (3,) * len(kind))
+    assert choose_key_frames(take, 3) == sorted({3, 4} | set(choose_key_frames(take, 3)))
+    assert None not in {kind[frame] for frame in choose_key_frames(take, 3)}
+    assert choose_key_frames(take, 100) == [1, 3, 4, 6], "fewer than asked for"
+
+
+QUICK = PersonConfig(key_frames=3, rounds=1, personal=PersonalPrior(shape_modes=30, expression_modes=6))
+
+
+def known_person(depth: bool, blind: tuple[int, ...] = ()) -> tuple[ExactTake, np.ndarray]:
+    """A take of a drawn identity, and the true neutral head."""
+    of = scene(20)
+    identity = torch.randn(20, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    faces = ({}, {"jawOpen": 0.5}, {"mouthSmileLeft": 0.6, "mouthSmileRight": 0.6}, {"browInnerUp": 0.7}, {})
+    states = tuple(
+        state(named(**face), (0.0, 0.06 * n - 0.1, 0.0), (0.003 * n, 0.0, 0.0), identity)
+        for n, face in enumerate(faces)
+    )
+    noise = noisy(0.1)
+    take = ExactTake(
+        of,
+        states,
+        depth_cameras=DEPTH if depth else (),
+        disturb=lambda frame, view: None if frame in blind else noise(frame, view),
+    )
+    return take, (of.surface.mean + torch.tensordot(identity, of.surface.identity_basis, 1)).numpy()
+
+
+def shape_error_m(found: np.ndarray, true: np.ndarray) -> float:
+    """Median over the face, without alignment: both heads stand in the model's frame."""
+    return float(np.median(np.linalg.norm(found - true, axis=1)[scene(0).face]))
+
+
+def test_a_person_is_found_with_depth_and_the_same_twice():
+    take, true = known_person(depth=True, blind=(4,))
+    calls: list[tuple[int, int]] = []
+    person = fit_person(head(), take, QUICK, lambda done, total: calls.append((done, total)))
+    template = scene(0).surface.mean.numpy()
+    assert shape_error_m(person.rest, true) < 0.25 * shape_error_m(template, true)
+    assert len(person.key_frames) == 3 and 4 not in person.key_frames, "the last frame shows no face"
+    assert set(person.landmark_offsets) == {by.id for by in COLOUR}
+    assert calls[-1][0] == calls[-1][1] == len(calls) and [done for done, _ in calls] == sorted(
+        done for done, _ in calls
+    )
+    again = fit_person(head(), take, QUICK)
+    np.testing.assert_array_equal(again.rest, person.rest)
+    np.testing.assert_array_equal(again.expressions, person.expressions)
+    np.testing.assert_allclose(person.in_head(np.zeros(person.expressions.shape[0])), person.rest)
+    assert as_indices(person.key_frames).dtype == np.int64
+
+
+def test_landmarks_alone_find_most_of_a_person():
+    take, true = known_person(depth=False)
+    person = fit_person(head(), take, QUICK)
+    assert shape_error_m(person.rest, true) < 0.7 * shape_error_m(scene(0).surface.mean.numpy(), true)
+    average = scene(0).surface.expression_basis.numpy()
+    np.testing.assert_array_equal(person.expressions, average, "without depth expressions are the average ones")
+
+
+def test_a_take_without_any_face_is_refused():
+    take, _ = known_person(depth=False, blind=tuple(range(5)))
+    with pytest.raises(InputError, match="a face"):
+        fit_person(head(), take, QUICK)
+
+
+def test_a_person_of_few_frames_is_held_by_all_priors_alike():
+    one, many = prior_of_few(CURVE_PRIOR, 1), prior_of_few(CURVE_PRIOR, 24)
+    assert many == CURVE_PRIOR
+    scale = one.identity / CURVE_PRIOR.identity
+    assert scale > 1
+    assert one.rate == pytest.approx(CURVE_PRIOR.rate * scale)
+    assert one.sigma**-2 == pytest.approx(CURVE_PRIOR.sigma**-2 * scale)
