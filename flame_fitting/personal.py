@@ -114,7 +114,7 @@ def learn_person(
     found = np.linalg.solve(hessian.astype(np.float64), towards)
     mean, expressions = general.mean.clone(), general.expression_basis.clone()
     mean[fields.vertices] += torch.from_numpy(fields.shape @ found[:wide].reshape(-1, 3))
-    own = np.einsum("knm,kmc->knc", blocks.astype(np.float64), found[wide:].reshape(len(learnt), -1, 3))
+    own = np.einsum("knm,kmc->knc", blocks.astype(np.float64), found[wide:].reshape(len(learnt), count // 3, 3))
     expressions[np.ix_(learnt, fields.vertices)] += torch.from_numpy(own)
     return LinearPoints(mean, general.identity_basis, expressions)
 

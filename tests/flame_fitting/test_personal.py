@@ -123,3 +123,13 @@ def test_what_did_not_move_is_left_alone():
 def test_depth_that_agrees_with_the_model_changes_nothing():
     learnt = learn(scene(0).surface)
     assert (learnt.mean - scene(0).surface.mean).abs().max() < 1e-12
+
+
+def test_a_face_that_only_rests_gives_its_neutral_shape_alone():
+    """No curve is active: there are no own expressions to learn, and the neutral head is learnt all the same."""
+    general, true = scene(0).surface, planted(1.0, 0.0)
+    rest = state(named(), (0.0, 0.0, 0.0))
+    frames = [(rest, measured(true, general, rest))]
+    found = learn_person(general, general, frames, fields(), PRIOR, scene(0).trust.numpy())
+    assert torch.equal(found.expression_basis, general.expression_basis)
+    assert not torch.equal(found.mean, general.mean)
