@@ -66,10 +66,14 @@ class IrisAnchors:
 
 
 def _sphere(points: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "3"], float]:
-    """Centre and radius of the sphere through points, least squares. Source: Pratt 1987, the algebraic fit."""
-    unknowns = torch.cat([2 * points, torch.ones(len(points), 1, dtype=points.dtype)], 1)
-    solved = torch.linalg.lstsq(unknowns, (points**2).sum(1, keepdim=True)).solution[:, 0]
-    return solved[:3], float((solved[3] + solved[:3] @ solved[:3]).sqrt())
+    """Centre and radius of the sphere through points, least squares. Source: Pratt 1987, the algebraic fit.
+
+    By NumPy: the last bits of torch's least squares change from run to run, and a fit's would with them.
+    """
+    array = points.numpy()
+    unknowns = np.concatenate([2 * array, np.ones((len(array), 1))], 1)
+    solved = np.linalg.lstsq(unknowns, (array**2).sum(1), rcond=None)[0]
+    return torch.from_numpy(solved[:3]), float(np.sqrt(solved[3] + solved[:3] @ solved[:3]))
 
 
 def gaze_rows(anchors: LinearPoints, state: HeadState, centre: Float[Tensor, "3"], target: LandmarkTargets) -> Rows:
