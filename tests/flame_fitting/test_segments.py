@@ -76,11 +76,12 @@ def each_frame_once(monkeypatch):
 def test_a_frame_by_itself_is_the_same_in_any_segment():
     take = talking(4)
     one, four = (tracked(take, segments, replace(CONFIG, overlap=1)).curves_alone for segments in (1, 4))
-    np.testing.assert_allclose(one, four, atol=1e-12)
+    np.testing.assert_array_equal(one, four)
 
 
 def test_one_segment_and_eight_agree(each_frame_once):
-    apart = apart_m(whole(), tracked(talking(), 8))
+    # The default overlap would span this short take from any segment: half of it leaves something to disagree about.
+    apart = apart_m(whole(), tracked(talking(), 8, replace(CONFIG, overlap=8)))
     assert apart.max() < 2e-5, f"{apart * 1e3} mm"
 
 
