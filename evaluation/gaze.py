@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from geometry.spheres import sphere_through
+
 PUPIL_VERTICES = 8
 """So many of an eyeball's foremost vertices are the pupil's rim."""
 ROUND = 0.1
@@ -37,7 +39,7 @@ class Eyes:
         looks = []
         for ball, rim in zip(self.balls, self.rims, strict=True):
             points = np.asarray(vertices[..., ball, :], np.float64)
-            ahead = np.asarray(vertices[..., rim, :], np.float64).mean(-2) - sphere(points)[0]
+            ahead = np.asarray(vertices[..., rim, :], np.float64).mean(-2) - sphere_through(points)[0]
             looks.append(ahead / np.linalg.norm(ahead, axis=-1, keepdims=True))
         return np.stack(looks, -2)
 
@@ -58,16 +60,6 @@ def find_eyes(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"])
     return Eyes((left, right), (_rim(vertices, left), _rim(vertices, right)))
 
 
-def sphere(points: Float[np.ndarray, "*t n 3"]) -> tuple[Float[np.ndarray, "*t 3"], Float[np.ndarray, "*t"]]:
-    """Centre and radius of the sphere through points, least squares. Source: Pratt 1987, the algebraic fit."""
-    middle = points.mean(-2, keepdims=True)
-    local = points - middle
-    unknowns = np.concatenate([2 * local, np.ones((*local.shape[:-1], 1))], -1)
-    solved = np.linalg.pinv(unknowns) @ (local**2).sum(-1)[..., None]
-    centre = solved[..., :3, 0]
-    return centre + middle[..., 0, :], np.asarray(np.sqrt(solved[..., 3, 0] + (centre**2).sum(-1)))
-
-
 def gaze_figures(
     fitted: Float[np.ndarray, "t 2 3"], true: Float[np.ndarray, "t 2 3"], is_open: Bool[np.ndarray, "t 2"]
 ) -> dict[str, float]:
@@ -86,7 +78,7 @@ def open_eyes(curves: Float[np.ndarray, "t e"], names: tuple[str, ...]) -> Bool[
 
 
 def _is_eyeball(points: Float[np.ndarray, "n 3"]) -> bool:
-    centre, radius = sphere(points)
+    centre, radius = sphere_through(points)
     low, high = RADIUS_M
     strays = np.abs(np.linalg.norm(points - centre, axis=1) - radius)
     return bool(low < radius < high and strays.max() < ROUND * radius)

@@ -16,6 +16,7 @@ from torch import Tensor
 from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.models.contours import HeadContours
+from geometry.spheres import sphere_through
 
 LIMBUS_RADIUS_M = 5.9e-3
 """Of the visible iris; people hardly differ. Source: Rufer, Schroder & Erb 2005, "White-to-white corneal diameter"."""
@@ -47,9 +48,11 @@ class IrisAnchors:
         """Anchors of a model."""
         shares = []
         for ring, ball in zip(contours.pupils, contours.eyeballs, strict=True):
-            centre, radius = _sphere(template[ball])
+            # By NumPy: the last bits of torch's least squares change from run to run, and a fit's would with them.
+            centre, radius = sphere_through(template[ball].numpy())
             front, middle = template[ring].mean(0), template[ball].mean(0)
-            behind = float((front - centre).norm()) - float(np.sqrt(max(radius**2 - LIMBUS_RADIUS_M**2, 0.0)))
+            limbus_m = float(np.sqrt(max(float(radius) ** 2 - LIMBUS_RADIUS_M**2, 0.0)))
+            behind = float(np.linalg.norm(front.numpy() - centre)) - limbus_m
             shares.append(float(np.clip(behind / float((front - middle).norm()), 0, 0.5)))
         return cls(contours.pupils, contours.eyeballs, (shares[0], shares[1]))
 
@@ -63,17 +66,6 @@ class IrisAnchors:
             ]
             parts.append(torch.stack(eyes, -2))
         return LinearPoints(*parts)
-
-
-def _sphere(points: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "3"], float]:
-    """Centre and radius of the sphere through points, least squares. Source: Pratt 1987, the algebraic fit.
-
-    By NumPy: the last bits of torch's least squares change from run to run, and a fit's would with them.
-    """
-    array = points.numpy()
-    unknowns = np.concatenate([2 * array, np.ones((len(array), 1))], 1)
-    solved = np.linalg.lstsq(unknowns, (array**2).sum(1), rcond=None)[0]
-    return torch.from_numpy(solved[:3]), float(np.sqrt(solved[3] + solved[:3] @ solved[:3]))
 
 
 def gaze_rows(anchors: LinearPoints, state: HeadState, centre: Float[Tensor, "3"], target: LandmarkTargets) -> Rows:

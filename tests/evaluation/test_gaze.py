@@ -5,9 +5,10 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from evaluation.gaze import find_eyes, gaze_figures, open_eyes, sphere
+from evaluation.gaze import find_eyes, gaze_figures, open_eyes
 from flame_fitting.models.registry import load_head_model
 from geometry.meshes import Mesh
+from geometry.spheres import sphere_through
 
 MODEL = load_head_model()
 TEMPLATE = MODEL.template.numpy().astype(np.float64)
@@ -20,7 +21,7 @@ def eyes():
 
 
 def turned(vertices: np.ndarray, ball: np.ndarray, turn: Rotation) -> np.ndarray:
-    centre = sphere(vertices[ball])[0]
+    centre = sphere_through(vertices[ball])[0]
     moved = vertices.copy()
     moved[ball] = turn.apply(vertices[ball] - centre) + centre
     return moved
