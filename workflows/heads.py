@@ -287,6 +287,8 @@ def fit_heads(
 
     A person who was found in another take brings the texture along; else it is gathered from this take's pictures.
     """
+    if segments is not None and segments < 1:
+        raise InputError("--segments of at least 1", str(segments), "raise it, or leave it out")
     origin = fit_origin(take, config)
     if not take.results.claim("fit", "default", origin.config, origin.inputs, overwrite):
         return StoredHead.read(take)

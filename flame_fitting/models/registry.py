@@ -40,8 +40,15 @@ EXPECTED = f"a head model: {', '.join(HEAD_MODELS)}, FLAME's .pkl or .npz, or an
 
 
 def model_name(name_or_path: str) -> str:
-    """A model of mien's by its name, a user's by its whole path, so that a result says which file it was."""
-    return name_or_path if name_or_path in HEAD_MODELS else str(Path(name_or_path).expanduser().resolve())
+    """A model of mien's by its name, a user's by its whole path, so that a result says which file it was.
+
+    Raises InputError where there is no such file.
+    """
+    if name_or_path in HEAD_MODELS:
+        return name_or_path
+    path = Path(name_or_path).expanduser()
+    _require_model_file(path)
+    return str(path.resolve())
 
 
 def head_model_path(name: str = "anny") -> Path:
@@ -98,10 +105,14 @@ def load_head(name_or_path: str | Path = "anny") -> Head:
 def load_head_file(path: str | Path) -> Head:
     """A head of a user's file; what is transferred from the default head is cached by the file's content."""
     path = Path(path).expanduser()
-    if path.suffix not in (".pkl", ".npz") or not path.is_file():
-        raise InputError(EXPECTED, str(path), "name one of these, or a file that is there")
+    _require_model_file(path)
     about = path.stat()
     return _load_head_file(path.resolve(), about.st_mtime_ns, about.st_size)
+
+
+def _require_model_file(path: Path) -> None:
+    if path.suffix not in (".pkl", ".npz") or not path.is_file():
+        raise InputError(EXPECTED, str(path), "name one of these, or a file that is there")
 
 
 @lru_cache(maxsize=2)

@@ -175,3 +175,9 @@ def test_a_take_in_which_no_view_shows_a_face_is_refused(tmp_path):
     with pytest.raises(InputError, match="a face"):
         find_person(take, CONFIG, silent)
     assert "person" not in take.results.steps()
+
+
+@pytest.mark.parametrize("segments", [0, -3])
+def test_no_segment_at_all_is_refused(fitted, segments):
+    with pytest.raises(InputError, match="--segments"):
+        fit_heads(fitted, CONFIG, silent, segments=segments)
