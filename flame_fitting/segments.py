@@ -74,10 +74,6 @@ class Track:
     camera_depth_residual_m: Float[np.ndarray, "t d"]
     """Median distance of each depth camera's pixels to the face, metres; nan where none was seen."""
 
-    def part(self, frames: slice) -> Track:
-        """Some of the frames."""
-        return Track(*(getattr(self, each.name)[frames] for each in fields(self)))
-
     @classmethod
     def joined(cls, parts: list[Track]) -> Track:
         """Segments in order."""

@@ -47,7 +47,8 @@ def head_asset(take: Take) -> HeadAsset:
         ("take", take.header.take_id),
         ("recording licence", take.header.licence or "not stated"),
         ("texels seen by a camera", f"{seen:.1%}; the rest was filled in"),
-        ("eyes' gaze, tongue and mouth interior", "prior of the head model, not measured"),
+        ("tongue and mouth interior", "prior of the head model, not measured"),
+        ("eyes' gaze", _gaze_origin(head)),
     )
     return HeadAsset(
         vertices=head.rest_vertices - neck,
@@ -66,6 +67,13 @@ def head_asset(take: Take) -> HeadAsset:
         ),
         animation=HeadAnimation(time_s, head.curves, origin_from_head),
     )
+
+
+def _gaze_origin(head: StoredHead) -> str:
+    """Whether irises said where the eyes look, and in how many frames."""
+    terms = head.result["term_loss"]
+    seen = np.isfinite(np.asarray(terms)[:, terms.labels("term").index("gaze")])
+    return f"from the irises in {int(seen.sum())} of {len(seen)} frames; elsewhere the model's prior"
 
 
 def export_glb(take: Take, path: Path) -> None:
