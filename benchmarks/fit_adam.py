@@ -9,16 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.landmarks import ROBUST_SIGMAS, LandmarkTargets
 from flame_fitting.losses.linear_head import geman_mcclure
-from flame_fitting.losses.point_to_plane import MODEL_SIGMA_M, DepthGate, GatheredDepth, gather_depth
+from flame_fitting.losses.point_to_plane import (
+    MODEL_SIGMA_M,
+    DepthGate,
+    DepthViews,
+    GatheredDepth,
+    Surface,
+    gather_depth,
+)
 
 LANDMARK_WEIGHT, DEPTH_WEIGHT, RATE, SIGMA = 0.1, 1.0, 20.0, 0.7
 """Of the squared residuals, and of the prior that keeps curves at rest: an exponential and a Gaussian one."""
@@ -50,10 +58,11 @@ class Person:
     spread_m: Float[Tensor, "l"]
     """Scatter of each landmark on the surface, metres."""
 
-    @property
-    def counted_faces(self) -> Bool[np.ndarray, "f"]:
-        """Triangles that depth may attach to."""
-        return np.asarray((self.trust > 0).numpy()[self.faces].all(1))
+    @cached_property
+    def surface(self) -> Surface:
+        """The triangles, of which depth may attach to those whose corners it is trusted at."""
+        faces = torch.from_numpy(self.faces)
+        return Surface(faces, (self.trust > 0)[faces].all(1).to(torch.uint8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +135,12 @@ def depth_residual(
     person: Person, vertices: Float[Tensor, "v 3"], at: Float[Tensor, "v 3"], gathered: GatheredDepth
 ) -> Float[Tensor, "n"]:
     """`losses.point_to_plane.depth_rows`' residuals as a function of the vertices, gathered where they were `at`."""
-    information = torch.from_numpy(gathered.weight).to(vertices.dtype)
+    information = gathered.weight.to(vertices.dtype)
     precision = person.trust.to(vertices.dtype) / (1 / information.clamp_min(1e-9) + MODEL_SIGMA_M**2)
     rows = torch.nonzero((information > 1) & (person.trust > 0)).squeeze(1)
-    normals = torch.from_numpy(gathered.normals).to(vertices.dtype)[rows]
+    normals = gathered.normals.to(vertices.dtype)[rows]
     along = ((vertices[rows] - at[rows]) * normals).sum(1)
-    return (along - torch.from_numpy(gathered.residual_m).to(vertices.dtype)[rows]) * precision[rows].sqrt()
+    return (along - gathered.residual_m.to(vertices.dtype)[rows]) * precision[rows].sqrt()
 
 
 def track(
@@ -152,14 +161,14 @@ def track(
     for number, seen in enumerate(frames):
         unknowns = Unknowns(state)
         optimiser = torch.optim.Adam([unknowns.curves, unknowns.turn, unknowns.shift], lr=rate)
-        gathered, at, error = None, None, Error(np.inf, np.inf)
+        gathered, at, error, depth = None, None, Error(np.inf, np.inf), DepthViews.stacked([seen.depth])
         for step in range(budget):
             started = time.perf_counter()
             vertices = unknowns.state().vertices(person)
+            assert depth is not None
             if gathered is None or step % ASSOCIATE_EVERY == 0:
                 at = vertices.detach()
-                world = at.double().numpy()
-                gathered = gather_depth(world, person.faces, person.counted_faces, seen.depth, GATE)
+                gathered = gather_depth(at.double()[None], person.surface, depth, GATE).of_frame(0)
             assert at is not None
             cost = 0.5 * DEPTH_WEIGHT * (depth_residual(person, vertices, at, gathered) ** 2).sum()
             for view in seen.views:

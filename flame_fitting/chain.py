@@ -54,15 +54,13 @@ class Motion:
 
 
 def chain_step(
-    states: list[HeadState], equations: list[FrameEquations], centres: Float[Tensor, "t 3"], prior: TemporalPrior
+    states: HeadState, equations: FrameEquations, centres: Float[Tensor, "t 3"], prior: TemporalPrior
 ) -> Float[Tensor, "t o"]:
-    """The bounded Newton step of all frames with the temporal terms added."""
-    frames, size = len(states), len(equations[0].gradient_own)
-    curves = torch.stack([state.curves for state in states])
-    lower, upper = (bound.numpy() for bound in bounds(curves, True))
-    own = np.stack([each.own.numpy() for each in equations])
-    gradient = np.stack([each.gradient_own.numpy() for each in equations])
-    motion = Motion(curves.numpy(), np.stack([s.rotation.numpy() for s in states]), centres.numpy())
+    """The bounded Newton step of all frames with the temporal terms added; SciPy solves it, on the CPU."""
+    frames, size = equations.gradient_own.shape
+    lower, upper = (bound.numpy() for bound in bounds(states.curves, True))
+    own, gradient = equations.own.numpy(), equations.gradient_own.numpy()
+    motion = Motion(states.curves.numpy(), states.rotation.numpy(), centres.numpy())
     coupling = temporal_terms(motion, prior)
     gradient = gradient + coupling.gradient
     free = (lower < 0) & (upper > 0)

@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
+from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_residuals
 from flame_fitting.losses.linear_head import HeadState
-from flame_fitting.scene import FrameObservations, HeadScene
+from flame_fitting.losses.point_to_plane import GatheredDepth
+from flame_fitting.scene import FrameObservations, HeadScene, SeenFrames
 from flame_fitting.solver import FrameEquations, HeadPrior, Step, normal_equations, solve_arrow
 from flame_fitting.stages import Stage
 from geometry.errors import InputError
@@ -32,6 +35,17 @@ def in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         return list(pool.map(work, items))
 
 
+FRAMES_AT_ONCE = {"cpu": 1, "cuda": 64}
+"""Frames of one batch: on a processor a batch is a thread's work, and a frame alone stays in its cache and comes out
+the same to the last bit whatever stands beside it; a GPU takes a segment's frames together."""
+
+
+def batches(frames: int, device: torch.device) -> list[slice]:
+    """Consecutive frames that are solved at once."""
+    size = FRAMES_AT_ONCE[device.type]
+    return [slice(first, min(first + size, frames)) for first in range(0, frames, size)]
+
+
 @dataclass(frozen=True, eq=False)
 class KeyFrames:
     """Frames that are solved together."""
@@ -43,61 +57,98 @@ class KeyFrames:
     prior: HeadPrior
     """What is known before."""
 
+    @cached_property
+    def stacked(self) -> list[SeenFrames]:
+        """What was seen, in batches on the scene's device."""
+        device = self.scene.device
+        return [SeenFrames.of(self.seen[some], device) for some in batches(len(self.seen), device)]
+
+    def with_scene(self, scene: HeadScene) -> KeyFrames:
+        """The same frames of another head."""
+        frames = replace(self, scene=scene)
+        frames.__dict__["stacked"] = self.stacked
+        return frames
+
+    def batched(self, states: list[HeadState]) -> list[tuple[HeadState, SeenFrames]]:
+        """States and what was seen, batch by batch."""
+        some = batches(len(states), self.scene.device)
+        return list(zip((HeadState.stacked(states[s], self.scene.device) for s in some), self.stacked, strict=True))
+
+    def gathered(self, states: list[HeadState], stage: Stage) -> tuple[HeadState, GatheredDepth]:
+        """All frames in one batch, and their depth against the head as it is now."""
+        scene = self.scene
+        work = lambda pair: scene.gathered(pair[0], pair[1], stage.gate)  # noqa: E731
+        return HeadState.stacked(states, scene.device), GatheredDepth.joined(in_threads(work, self.batched(states)))
+
     def step(self, states: list[HeadState], stage: Stage) -> list[HeadState]:
         """One Gauss-Newton step of all frames and the identity they share."""
         work = lambda pair: frame_equations(self.scene, pair[0], pair[1], stage, self.prior)  # noqa: E731
-        frames = in_threads(work, list(zip(states, self.seen, strict=True)))
+        equations = FrameEquations.joined(in_threads(work, self.batched(states)))
         identity = states[0].identity[: stage.identity_modes]
-        curves = torch.stack([state.curves for state in states])
-        step = solve_arrow(frames, identity, curves, self.prior, stage.expressions)
-        return [moved(self.scene, state, step, frame) for frame, state in enumerate(states)]
+        whole = HeadState.stacked(states)
+        step = solve_arrow(equations, identity, whole.curves, self.prior, stage.expressions)
+        return moved(whole, self.scene.on_cpu.centre(whole), step).frames()
 
 
 def frame_equations(
-    scene: HeadScene, state: HeadState, seen: FrameObservations, stage: Stage, prior: HeadPrior
+    scene: HeadScene, state: HeadState, seen: SeenFrames, stage: Stage, prior: HeadPrior
 ) -> FrameEquations:
-    """One frame's normal equations at a state."""
+    """The normal equations of a batch of frames at a state."""
     blocks = [(term.weight, term.rows) for term in scene.terms(state, seen, stage)]
     modes = min(stage.identity_modes, len(scene.surface.identity_basis))
     return normal_equations(blocks, modes, state.curves, prior)
 
 
-def moved(scene: HeadScene, state: HeadState, step: Step, frame: int) -> HeadState:
-    """A frame's state after a step, cut to what a linearisation is good for."""
-    own, expressions = step.own[frame], len(state.curves)
+def moved(state: HeadState, centre: Float[Tensor, "t 3"], step: Step) -> HeadState:
+    """A batch's state after a step, cut to what a linearisation is good for."""
+    own, expressions = step.own, state.curves.shape[-1]
     identity = state.identity.clone()
-    longest = float(step.identity.abs().max()) if len(step.identity) else 0.0
-    identity[: len(step.identity)] += step.identity * min(1.0, MAX_IDENTITY_STEP / max(longest, 1e-9))
-    turn, shift = own[expressions : expressions + 3], own[expressions + 3 :]
-    turn = turn * min(1.0, MAX_TURN_RAD / max(float(turn.norm()), 1e-9))
-    shift = shift * min(1.0, MAX_SHIFT_M / max(float(shift.norm()), 1e-9))
-    rotate = torch.from_numpy(cv2.Rodrigues(turn.numpy())[0])
-    centre = scene.centre(state)
-    return replace(
-        state,
-        identity=identity,
-        curves=(state.curves + own[:expressions]).clamp(0, 1),
-        rotation=rotate @ state.rotation,
-        translation=rotate @ (state.translation - centre) + centre + shift,
+    longest = step.identity.abs().max() if len(step.identity) else step.identity.new_ones(())
+    identity[..., : len(step.identity)] += step.identity * (MAX_IDENTITY_STEP / longest.clamp_min(1e-9)).clamp_max(1.0)
+    turn = _cut(own[..., expressions : expressions + 3], MAX_TURN_RAD)
+    shift = _cut(own[..., expressions + 3 :], MAX_SHIFT_M)
+    rotate = rotvec_to_matrix(turn)
+    from_centre = (rotate @ (state.translation - centre)[..., None])[..., 0]
+    return HeadState(
+        identity,
+        (state.curves + own[..., :expressions]).clamp(0, 1),
+        rotate @ state.rotation,
+        from_centre + centre + shift,
     )
 
 
+def _cut(vector: Float[Tensor, "t 3"], longest: float) -> Float[Tensor, "t 3"]:
+    """Vectors no longer than this."""
+    length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    return vector * (longest / length.clamp_min(1e-9)).clamp_max(1.0)
+
+
+def rotvec_to_matrix(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """Rotations about axes by their lengths, radians."""
+    x, y, z = rotvec.unbind(-1)
+    none = torch.zeros_like(x)
+    return torch.linalg.matrix_exp(torch.stack([none, -z, y, z, none, -x, -y, x, none], -1).unflatten(-1, (3, 3)))
+
+
 def first_state(scene: HeadScene, targets: tuple[LandmarkTargets, ...]) -> HeadState | None:
-    """A pose by each view's perspective-n-point, the one that explains all views best; None where none had enough."""
+    """A pose by each view's perspective-n-point, the one that explains all views best; None where none had enough.
+
+    OpenCV poses heads on the CPU: the scene and the state are there.
+    """
+    poses = [pose for pose in (_pose_from_view(scene, target) for target in targets) if pose is not None]
+    views = LandmarkViews.stacked([targets])
+    if not poses or views is None:
+        return None
     identity = torch.zeros(len(scene.surface.identity_basis)).double()
     curves = torch.zeros(len(scene.surface.expression_basis)).double()
-    best, best_cost = None, np.inf
-    for target in targets:
-        pose = _pose_from_view(scene, target)
-        if pose is None:
-            continue
-        state = HeadState(identity, curves, *pose)
-        spread, centre = scene.embedding.spread_m.double(), scene.centre(state)
-        rows = [landmark_rows(scene.marks, spread, state, centre, other) for other in targets]
-        cost = float(np.mean([row.residual.abs().mean() for row in rows if len(row.residual)] or [np.inf]))
-        if cost < best_cost:
-            best, best_cost = state, cost
-    return best
+    states = [HeadState(identity, curves, *pose) for pose in poses]
+    spread = scene.embedding.spread_m.double()
+    found = landmark_residuals(scene.marks, spread, HeadState.stacked(states), views)
+    votes = found.trust > 0
+    off = torch.where(votes, found.error.abs().mean(-1) * found.trust.sqrt() / found.sigma, 0.0)
+    of_views = off.sum(-1) / votes.sum(-1)
+    costs = torch.nanmean(of_views, -1).nan_to_num(torch.inf)
+    return states[int(costs.argmin())] if costs.min() < torch.inf else None
 
 
 def _pose_from_view(scene: HeadScene, target: LandmarkTargets) -> tuple[Tensor, Tensor] | None:
@@ -118,7 +169,7 @@ def first_states(scene: HeadScene, seen: list[FrameObservations]) -> list[HeadSt
 
     Raises InputError when no frame has a face.
     """
-    found = {frame: first_state(scene, each.landmarks) for frame, each in enumerate(seen)}
+    found = {frame: first_state(scene.on_cpu, each.landmarks) for frame, each in enumerate(seen)}
     known = np.array([frame for frame, state in found.items() if state is not None])
     if not len(known):
         raise InputError(

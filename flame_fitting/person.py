@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from flame_fitting.evidence import Evidence, ViewLandmarks
-from flame_fitting.key_frames import KeyFrames, first_states, in_threads
+from flame_fitting.key_frames import KeyFrames, first_states
 from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.models.plain_model import Head
@@ -107,19 +107,9 @@ def fit_person(
     if any(each.depth for each in seen):
         fields = PersonalFields.of(scene, config.personal)
         for _ in range(config.rounds):
-            current = frames.scene
-            gather = lambda pair: current.gathered(pair[0], pair[1].depth, last.gate)  # noqa: B023, E731
-            gathered = in_threads(gather, list(zip(states, seen, strict=True)))
-            trust = scene.trust.numpy()
-            learnt = learn_person(
-                scene.surface,
-                current.surface,
-                list(zip(states, gathered, strict=True)),
-                fields,
-                config.personal,
-                trust,
-            )
-            frames = replace(frames, scene=scene.with_surface(learnt))
+            measured = frames.gathered(states, last)
+            learnt = learn_person(scene.surface, frames.scene.surface, measured, fields, config.personal, scene.trust)
+            frames = frames.with_scene(scene.with_surface(learnt))
             for _ in range(config.steps_a_round):
                 step(last)
     return _person(frames, states, tuple(chosen))
@@ -141,10 +131,10 @@ def prior_of_few(prior: HeadPrior, key_frames: int) -> HeadPrior:
 
 def _person(frames: KeyFrames, states: list[HeadState], chosen: tuple[int, ...]) -> Person:
     """What is left when identity is put into the head, with the landmarks' offsets on it."""
-    identity, surface = states[0].identity, frames.scene.surface
+    identity, surface = states[0].identity, frames.scene.on_cpu.surface
     rest = surface.mean + torch.tensordot(identity, surface.identity_basis, 1)
     person = Person(identity.numpy(), rest.numpy(), surface.expression_basis.numpy(), {}, chosen)
-    scene = frames.scene.with_surface(person.surface())
+    scene = frames.scene.on_cpu.with_surface(person.surface())
     fixed = [replace(state, identity=torch.zeros(0, dtype=torch.float64)) for state in states]
     offsets = learn_offsets(scene, list(zip(fixed, frames.seen, strict=True)))
     return replace(person, landmark_offsets={camera: offset.numpy() for camera, offset in offsets.items()})

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
+from flame_fitting.key_frames import in_threads
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.point_to_plane import MODEL_SIGMA_M, GatheredDepth
 from flame_fitting.models.gaussian_process import kernel_functions
@@ -64,8 +66,8 @@ class PersonalFields:
     @classmethod
     def of(cls, scene: HeadScene, prior: PersonalPrior) -> PersonalFields:
         """Fields over the measured part of the head."""
-        vertices = np.nonzero((scene.trust >= 0.04).numpy())[0]
-        points = scene.surface.mean.numpy()[vertices]
+        vertices = np.nonzero((scene.trust >= 0.04).cpu().numpy())[0]
+        points = scene.surface.mean.cpu().numpy()[vertices]
         shape = kernel_functions(points, prior.shape_length_m, prior.shape_modes)
         expression = kernel_functions(points, prior.expression_length_m, prior.expression_modes)
         return cls(vertices, shape * prior.shape_sigma_m, expression * prior.expression_sigma)
@@ -74,60 +76,138 @@ class PersonalFields:
 def learn_person(
     general: LinearPoints,
     current: LinearPoints,
-    frames: list[tuple[HeadState, GatheredDepth]],
+    frames: tuple[HeadState, GatheredDepth],
     fields: PersonalFields,
     prior: PersonalPrior,
-    trust: Float[np.ndarray, "v"],
+    trust: Float[Tensor, "v"],
 ) -> LinearPoints:
-    """The surface with the person's own neutral shape and expressions, given curves and poses.
+    """The surface with the person's own neutral shape and expressions, given curves and poses of a batch of frames.
 
     `general` has what the model says about this identity, `current` what was learnt so far, against which the depth of
     each frame was gathered.
     """
-    shapes = general.expression_basis.numpy()
-    size = np.linalg.norm(shapes[:, fields.vertices], axis=2)
-    curves = np.stack([state.curves.numpy() for state, _ in frames])
-    learnt = np.nonzero((curves > prior.active).any(0) & (size.max(1) > 1e-4))[0]
-    wide, count = fields.shape.shape[1] * 3, fields.expression.shape[1] * 3
-    blocks = (size[learnt, :, None] * fields.expression[None]).astype(np.float32)
-    unknowns = wide + count * len(learnt)
-    hessian, towards = np.zeros((unknowns, unknowns), np.float32), np.zeros(unknowns)
-    for (state, gathered), curve in zip(frames, curves, strict=True):
-        active = np.nonzero(curve[learnt] > prior.active)[0]
-        normals = gathered.normals[fields.vertices] @ state.rotation.numpy()
-        learnt_so_far = (current.in_head(state) - general.in_head(state)).numpy()[fields.vertices]
-        target = gathered.residual_m[fields.vertices] + (normals * learnt_so_far).sum(1)
-        root = np.sqrt(_precision(gathered, fields.vertices, trust) * prior.independence).astype(np.float32)
-        directions = normals.astype(np.float32) * root[:, None]
-        parts = [_outer(fields.shape.astype(np.float32), directions)]
-        parts += [_outer(blocks[k] * np.float32(curve[learnt[k]]), directions) for k in active]
-        columns = [np.arange(wide), *(wide + k * count + np.arange(count) for k in active)]
-        jacobian, where = np.concatenate(parts, 1), np.concatenate(columns)
-        hessian[np.ix_(where, where)] += jacobian.T @ jacobian
-        towards[where] += jacobian.T @ (root * target)
-    for k, name in enumerate(learnt):
-        along = np.einsum("nm,nc->mc", blocks[k], shapes[name, fields.vertices]).ravel()
-        along /= max(float(np.linalg.norm(along)), 1e-20)
-        here = slice(wide + k * count, wide + (k + 1) * count)
-        hessian[here, here] += SAME_STRENGTH * np.outer(along, along)
-    hessian[range(unknowns), range(unknowns)] += 1
-    found = np.linalg.solve(hessian.astype(np.float64), towards)
+    states, gathered = frames
+    vertices = torch.from_numpy(fields.vertices).to(trust.device)
+    average, now, measured = general.at(vertices), current.at(vertices), gathered.at(vertices)
+    size = torch.linalg.vector_norm(average.expression_basis, dim=2)
+    strength = torch.where(states.curves > prior.active, states.curves, 0.0)
+    learnt = torch.nonzero((strength > 0).any(0) & (size.amax(1) > 1e-4)).squeeze(1)
+    directions = measured.normals @ states.rotation
+    target = measured.residual_m + (directions * (now.in_head(states) - average.in_head(states))).sum(-1)
+    depth = MeasuredDepth(directions, _precision(measured, trust[vertices]) * prior.independence, target)
+    shape, expression = (torch.from_numpy(part).to(trust.device) for part in (fields.shape, fields.expression))
+    unknowns = PersonalUnknowns(shape, expression, size[learnt], strength[:, learnt])
+    hessian, towards = personal_equations(unknowns, depth)
+    for k, name in enumerate(learnt.tolist()):
+        along = (unknowns.block(k).T @ average.expression_basis[name]).flatten()
+        along = along / torch.linalg.vector_norm(along).clamp_min(1e-20)
+        hessian[unknowns.of(k), unknowns.of(k)] += SAME_STRENGTH * torch.outer(along, along)
+    hessian.diagonal().add_(1)
+    found = torch.cholesky_solve(towards[:, None], torch.linalg.cholesky(hessian))[:, 0]
     mean, expressions = general.mean.clone(), general.expression_basis.clone()
-    mean[fields.vertices] += torch.from_numpy(fields.shape @ found[:wide].reshape(-1, 3))
-    own = np.einsum("knm,kmc->knc", blocks.astype(np.float64), found[wide:].reshape(len(learnt), count // 3, 3))
-    expressions[np.ix_(learnt, fields.vertices)] += torch.from_numpy(own)
+    mean[vertices] += unknowns.shape @ found[: unknowns.wide].reshape(-1, 3)
+    for k, name in enumerate(learnt.tolist()):
+        expressions[name, vertices] += unknowns.block(k) @ found[unknowns.of(k)].reshape(-1, 3)
     return LinearPoints(mean, general.identity_basis, expressions)
 
 
-def _precision(
-    gathered: GatheredDepth, vertices: Int[np.ndarray, "n"], trust: Float[np.ndarray, "v"]
-) -> Float[np.ndarray, "n"]:
+@dataclass(frozen=True, eq=False)
+class PersonalUnknowns:
+    """Coefficients of a person's fields, three axes a function: of the shape, then of every expression shape."""
+
+    shape: Float[Tensor, "n s"]
+    """Functions of the neutral head."""
+    expression: Float[Tensor, "n m"]
+    """Functions of the expression shapes, relative to the movement."""
+    size_m: Float[Tensor, "e n"]
+    """How far each point moves with each shape that is learnt, metres."""
+    strength: Float[Tensor, "t e"]
+    """How strongly each frame shows each shape; 0 where it teaches nothing."""
+
+    @property
+    def wide(self) -> int:
+        """Coefficients of the shape."""
+        return 3 * self.shape.shape[1]
+
+    def of(self, shape: int) -> slice:
+        """Places of an expression shape's coefficients."""
+        count = 3 * self.expression.shape[1]
+        return slice(self.wide + shape * count, self.wide + (shape + 1) * count)
+
+    def block(self, shape: int) -> Float[Tensor, "n m"]:
+        """Functions of an expression shape, metres."""
+        return self.size_m[shape, :, None] * self.expression
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredDepth:
+    """Distances along directions, frame by frame and vertex by vertex."""
+
+    directions: Float[Tensor, "t n 3"]
+    """Normals in the head's frame."""
+    precision: Float[Tensor, "t n"]
+    """1/m^2; 0 where nothing was measured."""
+    target_m: Float[Tensor, "t n"]
+    """How far outside the general surface the depth lies, metres."""
+
+
+SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+"""Place of each pair of axes among the six that differ."""
+
+
+def personal_equations(
+    unknowns: PersonalUnknowns, depth: MeasuredDepth
+) -> tuple[Float[Tensor, "p p"], Float[Tensor, "p"]]:
+    """J^T J and J^T r of all coefficients over all frames, without ever writing down J.
+
+    A row's derivative by a coefficient is a product: strength in the frame, size and function at the vertex, component
+    of the direction. So frames are summed first, into one symmetric 3x3 matrix a vertex and pair of shapes, and the
+    functions' products come once for all frames.
+    """
+    axes = torch.triu_indices(3, 3, device=depth.directions.device)
+    outer = (depth.directions[..., axes[0]] * depth.directions[..., axes[1]] * depth.precision[..., None]).mT
+    pull = depth.directions * (depth.precision * depth.target_m)[..., None]
+    shape, expression, strength = unknowns.shape, unknowns.expression, unknowns.strength
+    size = unknowns.wide + 3 * expression.shape[1] * strength.shape[1]
+    hessian, towards = shape.new_zeros(size, size), shape.new_zeros(size)
+    wide = slice(0, unknowns.wide)
+    # Axes: pair of axes a b, function of the left, function of the right.
+    square = shape.T @ (outer.sum(0)[:, :, None] * shape)
+    hessian[wide, wide] = _interleaved(square)
+    towards[wide] = (shape.T @ pull.sum(0)).flatten()
+    count = expression.shape[1]
+    left, right = torch.triu_indices(count, count, device=shape.device)
+    place = torch.zeros(count, count, dtype=torch.int64, device=shape.device)
+    place[left, right] = place[right, left] = torch.arange(len(left), device=shape.device)
+    pairs = expression[:, left] * expression[:, right]
+
+    def shape_of(k: int) -> None:
+        own, frames = unknowns.of(k), torch.nonzero(strength[:, k]).squeeze(1)
+        shown, shared = strength[frames], outer[frames]
+        of_shape = torch.tensordot(shown[:, k], shared, 1) * unknowns.size_m[k]
+        hessian[own, wide] = _interleaved(expression.T @ (of_shape[:, :, None] * shape))
+        hessian[wide, own] = hessian[own, wide].T
+        towards[own] = (unknowns.block(k).T @ torch.tensordot(shown[:, k], pull[frames], 1)).flatten()
+        others = k + torch.nonzero((shown[:, k:] > 0).any(0)).squeeze(1)
+        weights = torch.tensordot(shown[:, others].T * shown[:, k], shared, 1)
+        weights *= (unknowns.size_m[k] * unknowns.size_m[others])[:, None]
+        products = weights @ pairs
+        for other, product in zip(others.tolist(), products, strict=True):
+            block = _interleaved(product[:, place])
+            hessian[own, unknowns.of(other)] = block
+            hessian[unknowns.of(other), own] = block.T
+
+    in_threads(shape_of, list(range(strength.shape[1])))
+    return hessian, towards
+
+
+def _interleaved(blocks: Float[Tensor, "6 l r"]) -> Float[Tensor, "l3 r3"]:
+    """A block of the Hessian from its six pairs of axes: coefficients are ordered by function, then axis."""
+    whole = blocks[SYMMETRIC.to(blocks.device)]
+    return whole.permute(2, 0, 3, 1).reshape(3 * blocks.shape[1], 3 * blocks.shape[2])
+
+
+def _precision(gathered: GatheredDepth, trust: Float[Tensor, "n"]) -> Float[Tensor, "t n"]:
     """Of each vertex's measured distance, 1/m^2; 0 where nothing was measured."""
-    information = gathered.weight[vertices]
-    precision = trust[vertices] / (1 / np.maximum(information, 1e-9) + MODEL_SIGMA_M**2)
-    return np.where(information > 1, precision, 0)
-
-
-def _outer(functions: Float[np.ndarray, "n m"], directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n m3"]:
-    """Derivatives by the coefficients (function, axis) of movements along the directions."""
-    return (functions[:, :, None] * directions[:, None, :]).reshape(len(functions), -1)
+    precision = trust / (1 / gathered.weight.clamp_min(1e-9) + MODEL_SIGMA_M**2)
+    return torch.where(gathered.weight > 1, precision, 0.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,12 +13,13 @@ from torch import Tensor
 
 from flame_fitting.evidence import DepthImage, Evidence
 from flame_fitting.losses.gaze import IRIS_CENTRES, IRIS_ROBUST_SIGMAS, IRIS_SIGMA, IrisAnchors, gaze_rows
-from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
+from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.losses.pairs import CurvePairs, pair_rows
-from flame_fitting.losses.point_to_plane import DepthGate, GatheredDepth, depth_rows, gather_depth
+from flame_fitting.losses.point_to_plane import DepthGate, DepthViews, GatheredDepth, Surface, depth_rows, gather_depth
 from flame_fitting.models.head_model import LandmarkEmbedding
 from flame_fitting.models.plain_model import Head
+from flame_fitting.solver import Weight
 from flame_fitting.stages import Stage
 
 REGION_TRUST = {"face": 1.0, "ears": 0.05, "neck": 0.02, "scalp": 0.02}
@@ -29,8 +32,8 @@ class Term:
 
     name: str
     """As the fit's record of losses names it."""
-    weight: float
-    """What each squared residual counts."""
+    weight: Weight
+    """What each squared residual counts, in all frames or in each."""
     rows: Rows
     """Residuals with their derivatives."""
 
@@ -54,6 +57,36 @@ class FrameObservations:
         with_irises = [view for view in views if len(view.points_px) > IRIS_CENTRES.max()]
         irises = tuple(LandmarkTargets.of(view, IRIS_CENTRES, IRIS_SIGMA, IRIS_ROBUST_SIGMAS) for view in with_irises)
         return cls(marks, irises, evidence.depth(frame))
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrames:
+    """What the cameras saw of a batch of frames, side by side on one device."""
+
+    frames: tuple[FrameObservations, ...]
+    """The same frame by frame."""
+    landmarks: LandmarkViews | None
+    """Axes frame and view; frames with fewer views have views without confidence."""
+    irises: LandmarkViews | None
+    """Of the irises."""
+    depth: DepthViews | None
+    """All depth pictures."""
+
+    @classmethod
+    def of(cls, frames: Sequence[FrameObservations], device: torch.device | str = "cpu") -> SeenFrames:
+        """Stack frames."""
+        marks, irises, depth = ([getattr(f, part) for f in frames] for part in ("landmarks", "irises", "depth"))
+        return cls(
+            tuple(frames),
+            LandmarkViews.stacked(marks, device),
+            LandmarkViews.stacked(irises, device),
+            DepthViews.stacked(depth, device),
+        )
+
+    @property
+    def has_depth(self) -> Float[Tensor, "t"]:
+        """1 for frames with a depth picture, 0 for those without."""
+        return torch.zeros(len(self.frames)).double() if self.depth is None else self.depth.measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,39 +128,70 @@ class HeadScene:
         """The same scene about another head of the same topology."""
         return replace(self, surface=surface, marks=surface.carried(self.embedding))
 
+    def to(self, device: torch.device | str) -> HeadScene:
+        """The same scene on another device; triangles stay arrays, and are copied when they are first drawn."""
+        moved = {name: getattr(self, name).to(device) for name in ("surface", "marks", "pairs", "trust")}
+        return replace(self, **moved, embedding=self.embedding.to(device), irises=self.irises.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head's points are."""
+        return self.surface.mean.device
+
+    @cached_property
+    def on_cpu(self) -> HeadScene:
+        """The same scene where OpenCV and SciPy work."""
+        return self if self.device.type == "cpu" else self.to("cpu")
+
+    @cached_property
+    def drawn(self) -> Surface:
+        """The triangles, where the head's points are."""
+        faces = torch.from_numpy(np.ascontiguousarray(self.faces, np.int32)).to(self.device)
+        return Surface(faces, torch.from_numpy(self.counted_faces.astype(np.uint8)).to(self.device))
+
+    @cached_property
+    def trusted(self) -> Int[Tensor, "n"]:
+        """Vertices at which depth counts."""
+        return torch.nonzero(self.trust > 0).squeeze(1)
+
+    @cached_property
+    def measured(self) -> LinearPoints:
+        """The same as points."""
+        return self.surface.at(self.trusted)
+
     @property
     def face(self) -> Bool[np.ndarray, "v"]:
         """Vertices of the face region."""
-        return np.asarray((self.trust == REGION_TRUST["face"]).numpy())
+        return np.asarray((self.trust == REGION_TRUST["face"]).cpu().numpy())
 
-    def centre(self, state: HeadState) -> Float[Tensor, "3"]:
+    def centre(self, state: HeadState) -> Float[Tensor, "*b 3"]:
         """Where rotations turn: the middle of the landmarks, so that turning and moving stay apart."""
-        return self.marks.in_world(state).mean(0)
+        return self.marks.in_world(state).mean(-2)
 
-    def gathered(self, state: HeadState, images: tuple[DepthImage, ...], gate: DepthGate) -> GatheredDepth:
-        """The depth's distances to the head as it is now, at the vertices."""
-        return gather_depth(self.surface.in_world(state).numpy(), self.faces, self.counted_faces, images, gate)
+    def gathered(self, state: HeadState, seen: SeenFrames, gate: DepthGate) -> GatheredDepth:
+        """The depth's distances to the heads as they are now, at the vertices; no weight where there is no depth."""
+        vertices = self.surface.in_world(state)
+        if seen.depth is None:
+            return GatheredDepth.of_sums(vertices.new_zeros(*vertices.shape[:2], 2), torch.zeros_like(vertices))
+        return gather_depth(vertices, self.drawn, seen.depth, gate)
 
-    def terms(self, state: HeadState, seen: FrameObservations, stage: Stage) -> list[Term]:
-        """All residuals of one frame, with the weights of a stage."""
-        centre = self.centre(state)
-        spread = self.embedding.spread_m.double() * stage.landmark_spread
-        weight = stage.landmark if seen.depth else max(stage.landmark, stage.landmark_alone)
-        terms = [
-            Term("landmark", weight, landmark_rows(self.marks, spread, state, centre, target))
-            for target in seen.landmarks
-            if weight
-        ]
+    def terms(self, state: HeadState, seen: SeenFrames, stage: Stage) -> list[Term]:
+        """All residuals of a batch of frames, with the weights of a stage."""
+        centre, modes = self.centre(state), min(stage.identity_modes, state.identity.shape[-1])
+        terms = []
+        alone = max(stage.landmark, stage.landmark_alone)
+        if seen.landmarks is not None and alone:
+            spread = self.embedding.spread_m.double() * stage.landmark_spread
+            rows = landmark_rows(self.marks, spread, state, centre, seen.landmarks, modes)
+            weight = torch.where(seen.has_depth.to(self.device) > 0, stage.landmark, alone).double()
+            terms.append(Term("landmark", weight, rows))
         if stage.expressions:
-            terms.append(Term("pairs", 1.0, pair_rows(self.pairs, state)))
-            terms += [Term("gaze", stage.gaze, rows) for rows in self._gaze(state, seen) if stage.gaze]
-        if stage.depth and seen.depth:
-            gathered = self.gathered(state, seen.depth, stage.gate)
-            terms.append(Term("depth", stage.depth, depth_rows(self.surface, state, centre, gathered, self.trust)))
+            terms.append(Term("pairs", 1.0, pair_rows(self.pairs, state, modes)))
+            if seen.irises is not None and stage.gaze:
+                anchors = self.irises.on(self.surface)
+                terms.append(Term("gaze", stage.gaze, gaze_rows(anchors, state, centre, seen.irises, modes)))
+        if stage.depth and seen.depth is not None:
+            gathered = self.gathered(state, seen, stage.gate).at(self.trusted)
+            rows = depth_rows(self.measured, state, centre, gathered, self.trust[self.trusted], modes)
+            terms.append(Term("depth", stage.depth, rows))
         return terms
-
-    def _gaze(self, state: HeadState, seen: FrameObservations) -> list[Rows]:
-        if not seen.irises:
-            return []
-        anchors, centre = self.irises.on(self.surface), self.centre(state)
-        return [gaze_rows(anchors, state, centre, target) for target in seen.irises]

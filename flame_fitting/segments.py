@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from flame_fitting.chain import TemporalPrior
 from flame_fitting.evidence import Evidence
-from flame_fitting.key_frames import in_threads
+from flame_fitting.key_frames import batches, in_threads
 from flame_fitting.landmark_offsets import with_offsets
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.models.plain_model import Head
@@ -106,7 +106,11 @@ def track_segment(
         """Read anew each time it is needed: 31 depth pictures a frame are more than a segment can hold."""
         return with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
 
-    states: list[HeadState | None] = in_threads(lambda frame: tracker.frame(observe(frame)), list(reach))
+    def alone_in(some: slice) -> list[HeadState | None]:
+        return tracker.frames([observe(frame) for frame in reach[some]])
+
+    parts = in_threads(alone_in, batches(len(reach), scene.device))
+    states: list[HeadState | None] = [state for part in parts for state in part]
     alone = list(states)
     for run in runs([state is not None for state in states]):
         together = [state for state in states[run] if state is not None]

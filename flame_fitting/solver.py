@@ -7,7 +7,8 @@ Source: Triggs et al. 2000, section 6; bounds by projected Newton steps with an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -51,46 +52,68 @@ class HeadPrior:
 
 @dataclass(frozen=True, eq=False)
 class FrameEquations:
-    """One frame's part of the normal equations; its own unknowns are curves, then pose."""
+    """The normal equations' part of a batch of frames; a frame's own unknowns are curves, then pose."""
 
-    identity: Float[Tensor, "k k"]
+    identity: Float[Tensor, "*b k k"]
     """J_id^T J_id."""
-    coupling: Float[Tensor, "k o"]
+    coupling: Float[Tensor, "*b k o"]
     """J_id^T J_own."""
-    own: Float[Tensor, "o o"]
+    own: Float[Tensor, "*b o o"]
     """J_own^T J_own, own prior included."""
-    gradient_identity: Float[Tensor, "k"]
+    gradient_identity: Float[Tensor, "*b k"]
     """J_id^T r."""
-    gradient_own: Float[Tensor, "o"]
+    gradient_own: Float[Tensor, "*b o"]
     """J_own^T r, own prior included."""
-    cost: float
-    """Half the sum of squares."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[FrameEquations]) -> FrameEquations:
+        """Batches one after the other, on the CPU."""
+        return cls(*(torch.cat([getattr(part, f.name).cpu() for part in parts]) for f in fields(cls)))
+
+
+Weight = float | Float[Tensor, "*b"]
 
 
 def normal_equations(
-    blocks: list[tuple[float, Rows]], modes: int, curves: Float[Tensor, "e"], prior: HeadPrior
+    blocks: Sequence[tuple[Weight, Rows]], modes: int, curves: Float[Tensor, "*b e"], prior: HeadPrior
 ) -> FrameEquations:
-    """Sum weighted blocks of rows and the prior that keeps curves at rest."""
-    expressions = len(curves)
+    """Sum blocks of rows, each with one weight or one a frame, and the prior that keeps curves at rest."""
+    batch, expressions = curves.shape[:-1], curves.shape[-1]
     size = expressions + POSE
-    identity, coupling = torch.zeros(modes, modes).double(), torch.zeros(modes, size).double()
-    own, cost = torch.zeros(size, size).double(), 0.0
-    gradient_identity, gradient_own = torch.zeros(modes).double(), torch.zeros(size).double()
+    zeros = lambda *shape: curves.new_zeros(*batch, *shape)  # noqa: E731
+    found = FrameEquations(zeros(modes, modes), zeros(modes, size), zeros(size, size), zeros(modes), zeros(size))
     for weight, rows in blocks:
-        if weight == 0 or not len(rows.residual):
+        if isinstance(weight, float) and weight == 0:
             continue
-        d_identity = rows.d_identity[:, :modes]
-        d_own = torch.cat([rows.d_curves, rows.d_pose], 1)
-        identity += weight * d_identity.T @ d_identity
-        coupling += weight * d_identity.T @ d_own
-        own += weight * d_own.T @ d_own
-        gradient_identity += weight * d_identity.T @ rows.residual
-        gradient_own += weight * d_own.T @ rows.residual
-        cost += 0.5 * weight * float(rows.residual @ rows.residual)
+        weight = torch.as_tensor(weight, dtype=curves.dtype, device=curves.device)
+        d_identity = rows.d_identity[..., :modes]
+        d_own = torch.cat([rows.d_curves, rows.d_pose], -1)
+        residual = rows.residual[..., None]
+        if modes:
+            found.identity.add_(weight[..., None, None] * _squared(d_identity))
+            found.coupling.add_(weight[..., None, None] * (d_identity.mT @ d_own))
+            found.gradient_identity.add_(weight[..., None] * (d_identity.mT @ residual)[..., 0])
+        found.own.add_(weight[..., None, None] * _squared(d_own))
+        found.gradient_own.add_(weight[..., None] * (d_own.mT @ residual)[..., 0])
     precision = 1 / prior.sigma**2
-    own[range(expressions), range(expressions)] += precision
-    gradient_own[:expressions] += precision * curves + prior.slope(curves)
-    return FrameEquations(identity, coupling, own, gradient_identity, gradient_own, cost + prior.cost(curves))
+    found.own.diagonal(dim1=-2, dim2=-1)[..., :expressions] += precision
+    found.gradient_own[..., :expressions] += precision * curves + prior.slope(curves)
+    return found
+
+
+NARROW = 96
+"""Columns from which the lower half of a symmetric product is worth leaving out."""
+
+
+def _squared(rows: Float[Tensor, "*b m p"]) -> Float[Tensor, "*b p p"]:
+    """J^T J; of wide ones the blocks below the diagonal are copied from those above."""
+    columns = rows.shape[-1]
+    if columns <= NARROW:
+        return rows.mT @ rows
+    left, right = rows[..., : columns // 2], rows[..., columns // 2 :]
+    across = left.mT @ right
+    above = torch.cat([_squared(left), across], -1)
+    return torch.cat([above, torch.cat([across.mT, _squared(right)], -1)], -2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +127,7 @@ class Step:
 
 
 def solve_arrow(
-    frames: list[FrameEquations],
+    frames: FrameEquations,
     identity: Float[Tensor, "k"],
     curves: Float[Tensor, "t e"],
     prior: HeadPrior,
@@ -115,17 +138,12 @@ def solve_arrow(
     Which curves rest at a bound and the step depend on each other, so the two are found in turns: the arrow is solved
     for the free unknowns, then every frame's own bounded problem tells which of them should have been held.
     """
-    own = torch.stack([equations.own for equations in frames])
-    own = own + torch.diag_embed(DAMPING * own.diagonal(dim1=1, dim2=2) + 1e-9)
-    coupling = torch.stack([equations.coupling for equations in frames])
-    gradient = torch.stack([equations.gradient_own for equations in frames])
+    own = frames.own + torch.diag_embed(DAMPING * frames.own.diagonal(dim1=1, dim2=2) + 1e-9)
+    coupling, gradient = frames.coupling, frames.gradient_own
     lower, upper = bounds(curves, free_curves)
-    hessian = prior.identity * torch.eye(len(identity)).double()
-    hessian += sum((equations.identity for equations in frames), torch.zeros_like(hessian))
-    hessian += DAMPING * torch.diag(hessian.diagonal())
-    towards = prior.identity * identity + sum(
-        (equations.gradient_identity for equations in frames), torch.zeros_like(identity)
-    )
+    hessian = prior.identity * torch.eye(len(identity)).to(identity) + frames.identity.sum(0)
+    hessian = hessian + DAMPING * torch.diag(hessian.diagonal())
+    towards = prior.identity * identity + frames.gradient_identity.sum(0)
     free = (lower < 0) & (upper > 0)
     d_identity = torch.zeros_like(identity)
     step, _ = _bounded_newton(own, gradient, lower, upper)
@@ -144,7 +162,7 @@ BOUNDED_TURNS = 30
 
 def bounds(curves: Float[Tensor, "t e"], free_curves: bool) -> tuple[Tensor, Tensor]:
     """How far each unknown may move: curves to 0 and 1 (or not at all), pose anywhere."""
-    pose = torch.full((len(curves), POSE), torch.inf, dtype=torch.float64)
+    pose = curves.new_full((len(curves), POSE), torch.inf)
     down, up = (-curves, 1 - curves) if free_curves else (torch.zeros_like(curves), torch.zeros_like(curves))
     return torch.cat([down, -pose], 1), torch.cat([up, pose], 1)
 
@@ -189,4 +207,4 @@ def _bounded_newton(own: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor)
 def _restricted(own: Tensor, free: Tensor) -> Tensor:
     """The matrices with held unknowns cut out: identity in their rows and columns."""
     both = free[:, :, None] & free[:, None, :]
-    return torch.where(both, own, torch.diag_embed((~free).double()))
+    return torch.where(both, own, torch.diag_embed((~free).to(own.dtype)))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from flame_fitting.chain import TemporalPrior, chain_step
-from flame_fitting.key_frames import first_state, frame_equations, in_threads, moved
+from flame_fitting.key_frames import batches, first_state, frame_equations, in_threads, moved
 from flame_fitting.losses.linear_head import HeadState
-from flame_fitting.scene import FrameObservations, HeadScene
-from flame_fitting.solver import HeadPrior, Step, solve_arrow
+from flame_fitting.scene import FrameObservations, HeadScene, SeenFrames
+from flame_fitting.solver import FrameEquations, HeadPrior, Step, solve_arrow
 from flame_fitting.stages import Stage
 
 
@@ -30,26 +30,39 @@ class Tracker:
 
     def frame(self, seen: FrameObservations) -> HeadState | None:
         """One frame by itself, from its own landmarks; None where no view shows the face."""
-        state = first_state(self.scene, seen.landmarks)
-        if state is None:
-            return None
+        return self.frames([seen])[0]
+
+    def frames(self, seen: Sequence[FrameObservations]) -> list[HeadState | None]:
+        """Frames each by itself, from its own landmarks, as one batch; None where no view shows the face."""
+        found = [first_state(self.scene.on_cpu, each.landmarks) for each in seen]
+        known = [frame for frame, state in enumerate(found) if state is not None]
+        if not known:
+            return found
+        device = self.scene.device
+        state = HeadState.stacked([state for state in found if state is not None], device)
+        stacked, nobody = SeenFrames.of([seen[frame] for frame in known], device), state.identity.new_zeros(0)
         for stage in self.stages:
             for _ in range(stage.steps):
-                equations = frame_equations(self.scene, state, seen, stage, self.prior)
-                step = solve_arrow(
-                    [equations], torch.zeros(0).double(), state.curves[None], self.prior, stage.expressions
-                )
-                state = moved(self.scene, state, step, 0)
-        return state
+                equations = frame_equations(self.scene, state, stacked, stage, self.prior)
+                step = solve_arrow(equations, nobody, state.curves, self.prior, stage.expressions)
+                state = moved(state, self.scene.centre(state), step)
+        for frame, each in zip(known, state.frames(), strict=True):
+            found[frame] = each
+        return found
 
     def couple(
         self, states: list[HeadState], frames: list[int], observe: Callable[[int], FrameObservations]
     ) -> list[HeadState]:
         """One step of consecutive frames together; `observe` gives what was seen of one of them."""
-        stage = self.stages[-1]
-        work = lambda pair: frame_equations(self.scene, pair[0], observe(pair[1]), stage, self.prior)  # noqa: E731
-        equations = in_threads(work, list(zip(states, frames, strict=True)))
-        centres = torch.stack([self.scene.centre(state) for state in states])
-        own = chain_step(states, equations, centres, self.temporal)
-        step = Step(torch.zeros(0).double(), own)
-        return [moved(self.scene, state, step, frame) for frame, state in enumerate(states)]
+        device = self.scene.device
+
+        def equations_of(some: slice) -> FrameEquations:
+            seen = SeenFrames.of([observe(frame) for frame in frames[some]], device)
+            state = HeadState.stacked(states[some], device)
+            return frame_equations(self.scene, state, seen, self.stages[-1], self.prior)
+
+        equations = FrameEquations.joined(in_threads(equations_of, batches(len(frames), device)))
+        whole = HeadState.stacked(states)
+        centre = self.scene.on_cpu.centre(whole)
+        step = Step(torch.zeros(0).double(), chain_step(whole, equations, centre, self.temporal))
+        return moved(whole, centre, step).frames()

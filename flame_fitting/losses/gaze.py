@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flame_fitting.losses.landmarks import LandmarkTargets, landmark_rows
+from flame_fitting.losses.landmarks import LandmarkResiduals, LandmarkViews, landmark_residuals, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.models.contours import HeadContours
 from geometry.spheres import sphere_through
@@ -43,6 +43,11 @@ class IrisAnchors:
     depth: tuple[float, float]
     """How far behind each pupil's ring, as a share of the way to the mean of the eyeball's vertices."""
 
+    def to(self, device: torch.device | str) -> IrisAnchors:
+        """The same anchors on another device."""
+        left, right = self.eyeballs
+        return IrisAnchors(self.pupils.to(device), (left.to(device), right.to(device)), self.depth)
+
     @classmethod
     def of(cls, contours: HeadContours, template: Float[Tensor, "v 3"]) -> IrisAnchors:
         """Anchors of a model."""
@@ -68,11 +73,35 @@ class IrisAnchors:
         return LinearPoints(*parts)
 
 
-def gaze_rows(anchors: LinearPoints, state: HeadState, centre: Float[Tensor, "3"], target: LandmarkTargets) -> Rows:
-    """Reprojection of both irises in one view; identity and pose have no part in it."""
-    spread = torch.full((2,), IRIS_SPREAD_M, dtype=torch.float64)
-    towards = -target.rotation.T @ target.translation - centre
-    facing = float(towards @ state.rotation[:, 2] / towards.norm())
-    frontal = float(np.clip((facing - UNSEEN_COSINE) / (FRONTAL_COSINE - UNSEEN_COSINE), 0, 1))
-    rows = landmark_rows(anchors, spread, state, centre, replace(target, confidence=target.confidence * frontal))
+def gaze_residuals(
+    anchors: LinearPoints, state: HeadState, centre: Float[Tensor, "*b 3"], target: LandmarkViews
+) -> LandmarkResiduals:
+    """Errors of both irises in each view, trusted as far as the face is seen from in front."""
+    return landmark_residuals(anchors, _spread(anchors), state, _from_in_front(state, centre, target))
+
+
+def gaze_rows(
+    anchors: LinearPoints,
+    state: HeadState,
+    centre: Float[Tensor, "*b 3"],
+    target: LandmarkViews,
+    modes: int | None = None,
+) -> Rows:
+    """Reprojection of both irises in all views; identity and pose have no part in it."""
+    target = _from_in_front(state, centre, target)
+    rows = landmark_rows(anchors, _spread(anchors), state, centre, target, modes)
     return replace(rows, d_identity=torch.zeros_like(rows.d_identity), d_pose=torch.zeros_like(rows.d_pose))
+
+
+def _spread(anchors: LinearPoints) -> Float[Tensor, "2"]:
+    return anchors.mean.new_full((2,), IRIS_SPREAD_M)
+
+
+def _from_in_front(state: HeadState, centre: Float[Tensor, "*b 3"], target: LandmarkViews) -> LandmarkViews:
+    """Irises with less confidence the more aside the face is seen."""
+    views = target.translation.ndim > centre.ndim
+    centre, ahead = (part[..., None, :] if views else part for part in (centre, state.rotation[..., 2]))
+    towards = -(target.translation[..., None, :] @ target.rotation)[..., 0, :] - centre
+    facing = (towards * ahead).sum(-1) / torch.linalg.vector_norm(towards, dim=-1)
+    frontal = ((facing - UNSEEN_COSINE) / (FRONTAL_COSINE - UNSEEN_COSINE)).clamp(0, 1)
+    return replace(target, confidence=target.confidence * frontal[..., None])

@@ -32,6 +32,10 @@ class CurvePairs:
     sigma: Float[Tensor, "p"]
     """Standard deviation of their difference."""
 
+    def to(self, device: torch.device | str) -> CurvePairs:
+        """The same pairs on another device."""
+        return CurvePairs(self.rows.to(device), self.sigma.to(device))
+
     @classmethod
     def of(cls, names: tuple[str, ...]) -> CurvePairs:
         """Pairs of a model's curves; none where it has none of ARKit's names."""
@@ -49,12 +53,13 @@ class CurvePairs:
         return cls(rows, torch.tensor([sigma for *_, sigma in pairs], dtype=torch.float64))
 
 
-def pair_rows(pairs: CurvePairs, state: HeadState) -> Rows:
+def pair_rows(pairs: CurvePairs, state: HeadState, modes: int | None = None) -> Rows:
     """Differences of the pairs in sigmas; no identity and no pose enters."""
     count = len(pairs.rows)
-    d_curves = torch.zeros(count, len(state.curves), dtype=torch.float64)
-    index = torch.arange(count)
+    d_curves = state.curves.new_zeros(count, state.curves.shape[-1])
+    index = torch.arange(count, device=d_curves.device)
     d_curves[index, pairs.rows[:, 0]] = 1 / pairs.sigma
     d_curves[index, pairs.rows[:, 1]] = -1 / pairs.sigma
-    none = torch.zeros(count, len(state.identity), dtype=torch.float64)
-    return Rows(d_curves @ state.curves, none, d_curves, torch.zeros(count, 6, dtype=torch.float64))
+    batch, modes = state.curves.shape[:-1], state.identity.shape[-1] if modes is None else modes
+    none = lambda columns: d_curves.new_zeros(*batch, count, columns)  # noqa: E731
+    return Rows(state.curves @ d_curves.T, none(modes), d_curves.expand(*batch, -1, -1), none(6))

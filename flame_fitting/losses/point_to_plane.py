@@ -9,18 +9,19 @@ Jensen's inequality ( (sum b x)^2 <= sum b x^2 ) the gathered Hessian lies above
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
-from geometry.meshes import vertex_normals
-from rendering.arrays import rasterize_arrays
-from rendering.screen import screen_window
+from rendering.distances import DepthPictures, DistanceModel, gather_distances_at_vertices, vertex_normals
+from rendering.lenses import Lenses
+from rendering.rasterize import rasterize
 
 SENSOR_SIGMA_M, SENSOR_SIGMA_AT_M = 1.5e-3, 0.8
 """Depth noise of a time-of-flight camera, growing with distance squared."""
@@ -44,78 +45,148 @@ class DepthGate:
 
 
 @dataclass(frozen=True, eq=False)
-class GatheredDepth:
-    """All depth cameras' residuals of one frame, at the vertices."""
+class DepthViews:
+    """The depth pictures of a batch of frames, those of one frame after those of the frame before."""
 
-    weight: Float[np.ndarray, "v"]
+    lenses: Lenses
+    """Their cameras."""
+    pictures: DepthPictures
+    """What they measured; meshes are frames."""
+    turns: tuple[tuple[Int[Tensor, "_"], Int[Tensor, "_"]], ...]
+    """The frames that have an n-th picture, and which that is, for every n: a frame's sums are added in this order."""
+    measured: Float[Tensor, "t"]
+    """1 for frames with a picture, 0 for those without."""
+
+    @classmethod
+    def stacked(cls, frames: Sequence[Sequence[DepthImage]], device: torch.device | str = "cpu") -> DepthViews | None:
+        """All pictures of some frames; None where there is none. Smaller pictures are filled up with nothing."""
+        images = [image for each in frames for image in each]
+        if not images:
+            return None
+        shapes = np.array([image.depth_m.shape for image in images])
+        measured = np.zeros((len(images), *shapes.max(0)), np.float32)
+        for number, image in enumerate(images):
+            measured[number, : shapes[number, 0], : shapes[number, 1]] = image.depth_m
+        counts = [len(each) for each in frames]
+        firsts = np.cumsum([0, *counts])
+        integers = lambda values: torch.tensor(values, dtype=torch.int64, device=device)  # noqa: E731
+        turns = []
+        for turn in range(max(counts)):
+            own = [frame for frame, count in enumerate(counts) if count > turn]
+            turns.append((integers(own), integers([int(firsts[frame]) + turn for frame in own])))
+        lenses = Lenses.of([image.camera for image in images], device)
+        mesh_of_view = integers(np.repeat(np.arange(len(frames)), counts).tolist())
+        pictures = DepthPictures(torch.from_numpy(measured).to(device), mesh_of_view, lenses.centres_world)
+        present = torch.tensor([float(count > 0) for count in counts], dtype=torch.float64, device=device)
+        return cls(lenses, pictures, tuple(turns), present)
+
+
+@dataclass(frozen=True, eq=False)
+class GatheredDepth:
+    """All depth cameras' residuals of one frame, or of a batch of frames, at the vertices."""
+
+    weight: Float[Tensor, "*b v"]
     """Sum of inverse variances of the pixels about a vertex, 1/m^2."""
-    residual_m: Float[np.ndarray, "v"]
+    residual_m: Float[Tensor, "*b v"]
     """Their weighted mean distance outside the head, along its normal, metres."""
-    normals: Float[np.ndarray, "v 3"]
+    normals: Float[Tensor, "*b v 3"]
     """Normals of the head, in the world."""
-    pixels: int
-    """How many pixels took part."""
+
+    @classmethod
+    def of_sums(cls, sums: Float[Tensor, "*b v 2"], normals: Float[Tensor, "*b v 3"]) -> GatheredDepth:
+        """From sums of weights and of weighted distances."""
+        weight, moment = sums.unbind(-1)
+        return cls(weight, moment / weight.clamp_min(1e-12), normals)
+
+    @classmethod
+    def joined(cls, parts: Sequence[GatheredDepth]) -> GatheredDepth:
+        """Batches one after the other."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def of_frame(self, frame: int) -> GatheredDepth:
+        """One frame of a batch."""
+        return GatheredDepth(*(getattr(self, f.name)[frame] for f in fields(self)))
+
+    def at(self, vertices: Int[Tensor, "n"]) -> GatheredDepth:
+        """Some of the vertices."""
+        return GatheredDepth(self.weight[..., vertices], self.residual_m[..., vertices], self.normals[..., vertices, :])
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Triangles that depth is compared with, on one device."""
+
+    faces: Int[Tensor, "f 3"]
+    """All of them; those that do not count only hide what is behind them."""
+    counted: UInt8[Tensor, "f"]
+    """1 where a depth pixel may attach."""
+
+
+def gather_views(
+    vertices_world: Float[Tensor, "t v 3"], surface: Surface, views: DepthViews, gate: DepthGate
+) -> GatheredDepth:
+    """Residuals of every depth picture by itself against the heads as they are now, picture by picture."""
+    normals = vertex_normals(vertices_world, surface.faces)
+    sums = _sums(vertices_world, normals, surface, views, gate)
+    return GatheredDepth.of_sums(sums, normals[views.pictures.mesh_of_view])
 
 
 def gather_depth(
-    vertices_world: Float[np.ndarray, "v 3"],
-    faces: Int[np.ndarray, "f 3"],
-    counted_faces: Bool[np.ndarray, "f"],
-    images: tuple[DepthImage, ...],
-    gate: DepthGate,
+    vertices_world: Float[Tensor, "t v 3"], surface: Surface, views: DepthViews, gate: DepthGate
 ) -> GatheredDepth:
-    """Residuals of every depth pixel against the head as it is now.
+    """Residuals of every depth pixel against the heads as they are now, frame by frame."""
+    normals = vertex_normals(vertices_world, surface.faces)
+    of_views = _sums(vertices_world, normals, surface, views, gate)
+    sums = of_views.new_zeros(*normals.shape[:2], 2)
+    for frames, pictures in views.turns:
+        sums[frames] += of_views[pictures]
+    return GatheredDepth.of_sums(sums, normals)
 
-    `counted_faces` are those a depth pixel may attach to; the others only hide what is behind them.
+
+def _sums(
+    vertices: Float[Tensor, "t v 3"],
+    normals: Float[Tensor, "t v 3"],
+    surface: Surface,
+    views: DepthViews,
+    gate: DepthGate,
+) -> Float[Tensor, "n v 2"]:
+    """Of each picture and vertex, weights and weighted distances."""
+    pictures = views.pictures
+    screen = views.lenses.project(vertices[pictures.mesh_of_view])
+    first, size_hw = _windows(screen, views.lenses.size_hw)
+    in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
+    fragments = rasterize(in_window.float(), surface.faces, size_hw)
+    model = DistanceModel(gate.reach_m, gate.robust_m, MIN_COSINE, SENSOR_SIGMA_M / SENSOR_SIGMA_AT_M**2)
+    shown, solid = (fragments, first.to(torch.int32)), (vertices, normals)
+    sums = gather_distances_at_vertices(pictures, shown, solid, surface.faces, surface.counted, model)
+    return sums / CORRELATED_PIXELS
+
+
+def _windows(
+    screen: Float[Tensor, "n v 3"], size_hw: Float[Tensor, "n 2"]
+) -> tuple[Float[Tensor, "n 2"], tuple[int, int]]:
+    """First row and column of a window about the head in each picture, and the size of the largest.
+
+    Rasterizing windows instead of pictures saves most of the pixels: a head fills a tenth of a frame.
     """
-    normals = vertex_normals(vertices_world, faces)
-    weight, moment = np.zeros(len(vertices_world)), np.zeros(len(vertices_world))
-    pixels = 0
-    for image in images:
-        window = screen_window(image.camera, vertices_world, MARGIN_PX)
-        if window is None:
-            continue
-        fragments = rasterize_arrays(window.vertices_screen, faces, (window.height, window.width))
-        observed = image.depth_m[window.place]
-        index = fragments.face_index
-        usable = (index >= 0) & (observed > 0)
-        usable &= counted_faces[index] & (np.abs(observed - fragments.depth) < gate.reach_m)
-        row, column = np.nonzero(usable)
-        if not len(row):
-            continue
-        corners = faces[index[usable]]
-        barycentric = fragments.barycentric[usable].astype(np.float64)
-        normal = np.einsum("pk,pkc->pc", barycentric, normals[corners])
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        centre = np.stack([column + window.left + 0.5, row + window.top + 0.5], 1)
-        ray_camera = np.concatenate([image.camera.pixels_to_normalised(centre), np.ones((len(row), 1))], 1)
-        along = np.einsum("pc,pc->p", normal, image.camera.world_from_camera.rotate(ray_camera))
-        cosine = -along / np.linalg.norm(ray_camera, axis=1)
-        z = observed[usable].astype(np.float64)
-        distance = along * (z - fragments.depth[usable])
-        sigma = SENSOR_SIGMA_M * (z / SENSOR_SIGMA_AT_M) ** 2 * np.maximum(cosine, MIN_COSINE)
-        robust = 1 / (1 + (distance / gate.robust_m) ** 2) ** 2
-        w = np.where(cosine > MIN_COSINE, robust / sigma**2, 0) / CORRELATED_PIXELS
-        for k in range(3):
-            share = barycentric[:, k] * w
-            weight += np.bincount(corners[:, k], share, len(weight))
-            moment += np.bincount(corners[:, k], share * distance, len(weight))
-        pixels += int((cosine > MIN_COSINE).sum())
-    return GatheredDepth(weight, moment / np.maximum(weight, 1e-12), normals, pixels)
+    places = screen[..., :2].flip(-1)
+    limit = size_hw.to(screen.dtype)
+    first = torch.minimum((places.amin(1).floor() - MARGIN_PX).clamp_min(0), limit)
+    last = torch.minimum((places.amax(1).ceil() + MARGIN_PX).clamp_min(0), limit)
+    rows, columns = (last - first).clamp_min(0).amax(0).tolist()
+    return first, (int(rows), int(columns))
 
 
 def depth_rows(
     points: LinearPoints,
     state: HeadState,
-    centre: Float[Tensor, "3"],
+    centre: Float[Tensor, "*b 3"],
     gathered: GatheredDepth,
     trust: Float[Tensor, "v"],
+    modes: int | None = None,
 ) -> Rows:
-    """Rows of the gathered distances; `trust` scales what each vertex counts (0 leaves it out)."""
-    information = torch.from_numpy(gathered.weight)
-    precision = trust / (1 / information.clamp_min(1e-9) + MODEL_SIGMA_M**2)
-    rows = torch.nonzero((information > 1) & (trust > 0)).squeeze(1)
-    weight = precision[rows].sqrt()
-    gradient = torch.from_numpy(gathered.normals)[rows] * weight[:, None]
-    residual = -torch.from_numpy(gathered.residual_m)[rows] * weight
-    return Rows(residual, *chain_rule(points, state, centre, gradient, rows))
+    """Rows of the gathered distances, one a vertex; `trust` scales what each counts (0 leaves it out)."""
+    precision = trust / (1 / gathered.weight.clamp_min(1e-9) + MODEL_SIGMA_M**2)
+    weight = torch.where(gathered.weight > 1, precision, 0.0).sqrt()
+    gradient = gathered.normals * weight[..., None]
+    return Rows(-gathered.residual_m * weight, *chain_rule(points, state, centre, gradient, modes=modes))

@@ -37,6 +37,10 @@ class LandmarkEmbedding:
         """Positions of the landmarks on a mesh of the model's topology."""
         return (vertices[..., self.faces, :] * self.barycentric[..., None]).sum(-2)
 
+    def to(self, device: torch.device | str) -> LandmarkEmbedding:
+        """The same embedding on another device."""
+        return LandmarkEmbedding(*(getattr(self, f.name).to(device) for f in fields(self)))
+
 
 @dataclass(frozen=True, eq=False)
 class HeadModel:

@@ -22,26 +22,28 @@ def motion(seed: int, frames: int, turn_rad: float = 0.002) -> Motion:
     return Motion(curves, rotation, random.normal(0, 1e-4, (frames, 3)))
 
 
-def states_of(of: Motion) -> list[HeadState]:
-    none = torch.zeros(0).double()
-    parts = (torch.from_numpy(part) for part in (of.curves, of.rotation, of.centre))
-    return [HeadState(none, *each) for each in zip(*parts, strict=True)]
+def states_of(of: Motion) -> HeadState:
+    none = torch.zeros(len(of.curves), 0).double()
+    return HeadState(none, *(torch.from_numpy(part) for part in (of.curves, of.rotation, of.centre)))
 
 
-def equations_of(seed: int, frames: int, pull: float) -> list[FrameEquations]:
+def alone(own: list[torch.Tensor], gradient: list[torch.Tensor]) -> FrameEquations:
+    """Equations of a known person."""
+    nobody, coupling = torch.zeros(len(own), 0, 0).double(), torch.zeros(len(own), 0, SIZE).double()
+    return FrameEquations(nobody, coupling, torch.stack(own), nobody.flatten(1), torch.stack(gradient))
+
+
+def equations_of(seed: int, frames: int, pull: float) -> FrameEquations:
     """Random data terms; the larger the pull, the more curves want out of their bounds."""
     random = np.random.default_rng(seed)
     scale = np.concatenate([np.full(CURVES, 20.0), np.full(3, 2000.0), np.full(3, 15000.0)])
-    found = []
+    owns, gradients = [], []
     for _ in range(frames):
         jacobian = random.normal(size=(30, SIZE)) * scale
         residual = random.normal(size=30) * pull
-        own, gradient = torch.from_numpy(jacobian.T @ jacobian), torch.from_numpy(jacobian.T @ residual)
-        none = torch.zeros(0).double()
-        found.append(
-            FrameEquations(torch.zeros(0, 0).double(), torch.zeros(0, SIZE).double(), own, none, gradient, 0.0)
-        )
-    return found
+        owns.append(torch.from_numpy(jacobian.T @ jacobian))
+        gradients.append(torch.from_numpy(jacobian.T @ residual))
+    return alone(owns, gradients)
 
 
 def dense(coupling: Coupling, frames: int) -> np.ndarray:
@@ -65,10 +67,10 @@ def test_the_step_is_the_dense_bounded_one(frames, pull):
         coupling = temporal_terms(of, PRIOR)
         hessian = dense(coupling, frames) + 1e-9 * np.eye(frames * SIZE)
         gradient = coupling.gradient.copy()
-        for t, each in enumerate(equations):
+        for t in range(frames):
             here = slice(t * SIZE, (t + 1) * SIZE)
-            hessian[here, here] += each.own.numpy()
-            gradient[t] += each.gradient_own.numpy()
+            hessian[here, here] += equations.own[t].numpy()
+            gradient[t] += equations.gradient_own[t].numpy()
         wide = np.full((frames, POSE), np.inf)
         low, high = np.concatenate([-of.curves, -wide], 1).ravel(), np.concatenate([1 - of.curves, wide], 1).ravel()
         # Unknowns in units of their own curvature, so that the reference solves a well-conditioned problem.
@@ -125,15 +127,10 @@ def settle(measured: np.ndarray, curve_noise: float, steps: int = 6) -> np.ndarr
     """Curves alone, each measured with a noise, brought to rest under the temporal prior."""
     frames = len(measured)
     own = torch.eye(SIZE).double() / curve_noise**2
-    none, curves = torch.zeros(0).double(), measured.copy()
+    curves = measured.copy()
     for _ in range(steps):
         pulls = np.concatenate([(curves - measured) / curve_noise**2, np.zeros((frames, POSE))], 1)
-        equations = [
-            FrameEquations(
-                torch.zeros(0, 0).double(), torch.zeros(0, SIZE).double(), own, none, torch.from_numpy(pull), 0.0
-            )
-            for pull in pulls
-        ]
+        equations = alone([own] * frames, list(torch.from_numpy(pulls)))
         of = Motion(curves, np.tile(np.eye(3), (frames, 1, 1)), np.zeros((frames, 3)))
         curves = (
             curves + chain_step(states_of(of), equations, torch.zeros(frames, 3).double(), PRIOR).numpy()[:, :CURVES]
@@ -164,7 +161,12 @@ def test_time_reversed_steps_are_the_same_reversed():
     of, equations = motion(2, frames), equations_of(2, frames, 3.0)
     ahead = chain_step(states_of(of), equations, torch.from_numpy(of.centre), PRIOR)
     back = Motion(of.curves[::-1].copy(), of.rotation[::-1].copy(), of.centre[::-1].copy())
-    behind = chain_step(states_of(back), equations[::-1], torch.from_numpy(back.centre), PRIOR)
+    behind = chain_step(
+        states_of(back),
+        alone(list(equations.own.flip(0)), list(equations.gradient_own.flip(0))),
+        torch.from_numpy(back.centre),
+        PRIOR,
+    )
     torch.testing.assert_close(behind.flip(0), ahead, rtol=1e-9, atol=1e-11)
 
 
@@ -184,9 +186,8 @@ def test_long_takes_end_at_a_bounded_minimum_too(pull):
     coupling = temporal_terms(of, PRIOR)
     slope = coupling.gradient + coupling.bands[0] * step
     scale = coupling.bands[0].copy()
-    for t, each in enumerate(equations):
-        slope[t] += each.gradient_own.numpy() + each.own.numpy() @ step[t]
-        scale[t] += np.diag(each.own.numpy())
+    slope += equations.gradient_own.numpy() + (equations.own.numpy() @ step[..., None])[..., 0]
+    scale += equations.own.diagonal(dim1=1, dim2=2).numpy()
     for k, band in enumerate(coupling.bands[1:], 1):
         slope[:-k] += band[:-k] * step[k:]
         slope[k:] += band[:-k] * step[:-k]

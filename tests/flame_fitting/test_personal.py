@@ -9,7 +9,14 @@ import torch
 
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.point_to_plane import GatheredDepth
-from flame_fitting.personal import PersonalFields, PersonalPrior, learn_person
+from flame_fitting.personal import (
+    MeasuredDepth,
+    PersonalFields,
+    PersonalPrior,
+    PersonalUnknowns,
+    learn_person,
+    personal_equations,
+)
 from geometry.meshes import vertex_normals
 from tests.flame_fitting.exact_heads import named, scene, state
 
@@ -34,16 +41,20 @@ def index(name: str) -> int:
 
 
 def measured(of: LinearPoints, against: LinearPoints, at: HeadState, weight: float = 1e9) -> GatheredDepth:
-    """Noise-free distances of a true head outside another one, at all its vertices."""
-    head, truth = against.in_world(at).numpy(), of.in_world(at).numpy()
-    normals = vertex_normals(head, scene(0).faces)
-    return GatheredDepth(np.full(len(head), weight), ((truth - head) * normals).sum(1), normals, len(head))
+    """Noise-free distances of true heads outside other ones, at all their vertices."""
+    heads, truths = against.in_world(at).numpy(), of.in_world(at).numpy()
+    normals = np.stack([vertex_normals(head, scene(0).faces) for head in heads])
+    distance = ((truths - heads) * normals).sum(-1)
+    return GatheredDepth(
+        torch.full(distance.shape, weight, dtype=torch.float64), torch.from_numpy(distance), torch.from_numpy(normals)
+    )
 
 
-def frames_of(true: LinearPoints, current: LinearPoints, weight: float = 1e9) -> list[tuple[HeadState, GatheredDepth]]:
+def frames_of(true: LinearPoints, current: LinearPoints, weight: float = 1e9) -> tuple[HeadState, GatheredDepth]:
     turns = np.random.default_rng(0).normal(0, 0.1, (len(FACES), 3))
-    at = [state(named(**face), tuple(turn.tolist())) for face, turn in zip(FACES, turns, strict=True)]
-    return [(each, measured(true, current, each, weight)) for each in at]
+    each = [state(named(**face), tuple(turn.tolist())) for face, turn in zip(FACES, turns, strict=True)]
+    at = HeadState.stacked(each)
+    return at, measured(true, current, at, weight)
 
 
 def planted(shape: float, expression: float) -> LinearPoints:
@@ -66,14 +77,14 @@ def learn(true: LinearPoints, rounds: int = 1, weight: float = 1e9) -> LinearPoi
     general = current = scene(0).surface
     for _ in range(rounds):
         frames = frames_of(true, current, weight)
-        current = learn_person(general, current, frames, fields(), PRIOR, scene(0).trust.numpy())
+        current = learn_person(general, current, frames, fields(), PRIOR, scene(0).trust)
     return current
 
 
 def off_along_normals(found: LinearPoints, true: LinearPoints) -> np.ndarray:
     """Root mean square over the face of the distance along the normals in every frame, metres."""
     face = scene(0).face
-    return np.array([np.sqrt((g.residual_m[face] ** 2).mean()) for _, g in frames_of(true, found)])
+    return np.sqrt((frames_of(true, found)[1].residual_m.numpy()[:, face] ** 2).mean(1))
 
 
 def test_an_own_shape_and_own_expressions_are_found_along_the_normals():
@@ -128,8 +139,26 @@ def test_depth_that_agrees_with_the_model_changes_nothing():
 def test_a_face_that_only_rests_gives_its_neutral_shape_alone():
     """No curve is active: there are no own expressions to learn, and the neutral head is learnt all the same."""
     general, true = scene(0).surface, planted(1.0, 0.0)
-    rest = state(named(), (0.0, 0.0, 0.0))
-    frames = [(rest, measured(true, general, rest))]
-    found = learn_person(general, general, frames, fields(), PRIOR, scene(0).trust.numpy())
+    rest = HeadState.stacked([state(named(), (0.0, 0.0, 0.0))])
+    frames = rest, measured(true, general, rest)
+    found = learn_person(general, general, frames, fields(), PRIOR, scene(0).trust)
     assert torch.equal(found.expression_basis, general.expression_basis)
     assert not torch.equal(found.mean, general.mean)
+
+
+@pytest.mark.parametrize("shapes", [0, 1, 5])
+def test_the_equations_are_those_of_the_jacobian_that_is_never_written_down(shapes):
+    """J of every frame, vertex and coefficient, built by its definition."""
+    generator = torch.Generator().manual_seed(shapes)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    frames, count, wide, functions = 4, 30, 6, 3
+    strength = draw(frames, shapes).clamp_min(0)
+    unknowns = PersonalUnknowns(draw(count, wide), draw(count, functions), draw(shapes, count).abs(), strength)
+    depth = MeasuredDepth(draw(frames, count, 3), draw(frames, count).clamp_min(0), draw(frames, count))
+    columns = [unknowns.shape.expand(frames, -1, -1)]
+    columns += [strength[:, k, None, None] * unknowns.block(k) for k in range(shapes)]
+    jacobian = (torch.cat(columns, 2)[..., None] * depth.directions[..., None, :]).flatten(2).flatten(0, 1)
+    weighted = jacobian * depth.precision.flatten()[:, None]
+    hessian, towards = personal_equations(unknowns, depth)
+    torch.testing.assert_close(hessian, weighted.T @ jacobian)
+    torch.testing.assert_close(towards, weighted.T @ depth.target_m.flatten())

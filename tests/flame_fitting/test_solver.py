@@ -1,5 +1,7 @@
 """The arrow solver against a plain dense solve, and its bounds against a quadratic programme."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.optimize import lsq_linear
@@ -38,12 +40,13 @@ def test_free_step_is_the_dense_least_squares_step():
     frames = [random_rows(seed, 60, modes, expressions) for seed in range(3)]
     curves = torch.full((3, expressions), 0.5, dtype=torch.float64)
     far = curves * 0 + 0.5
-    equations = [normal_equations([(1.0, rows)], modes, far[0], FREE) for rows in frames]
-    small = [  # residuals so small that no bound is met
-        type(e)(e.identity, e.coupling, e.own, e.gradient_identity * 1e-3, e.gradient_own * 1e-3, e.cost)
-        for e in equations
-    ]
-    step = solve_arrow(small, torch.zeros(modes).double(), curves, FREE, True)
+    equations = normal_equations([(1.0, Rows.stacked(frames))], modes, far, FREE)
+    few = replace(  # residuals so small that no bound is met
+        equations,
+        gradient_identity=equations.gradient_identity * 1e-3,
+        gradient_own=equations.gradient_own * 1e-3,
+    )
+    step = solve_arrow(few, torch.zeros(modes).double(), curves, FREE, True)
     jacobian, residual = dense_problem(frames, modes, expressions)
     hessian = jacobian.T @ jacobian
     hessian += DAMPING * np.diag(hessian.diagonal())
@@ -58,9 +61,8 @@ def test_bounded_curves_solve_the_bounded_problem():
         rows = random_rows(seed, 40, 0, expressions)
         rows = Rows(rows.residual * 3, rows.d_identity, rows.d_curves, rows.d_pose)
         curves = torch.rand(1, expressions, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        step = solve_arrow(
-            [normal_equations([(1.0, rows)], 0, curves[0], FREE)], torch.zeros(0).double(), curves, FREE, True
-        )
+        equations = normal_equations([(1.0, Rows.stacked([rows]))], 0, curves, FREE)
+        step = solve_arrow(equations, torch.zeros(0).double(), curves, FREE, True)
         jacobian = torch.cat([rows.d_curves, rows.d_pose], 1).numpy()
         low = np.concatenate([-curves[0].numpy(), np.full(POSE, -np.inf)])
         high = np.concatenate([1 - curves[0].numpy(), np.full(POSE, np.inf)])
@@ -74,7 +76,6 @@ def test_a_curve_that_explains_nothing_stays_at_rest():
     useless = Rows(rows.residual, rows.d_identity, rows.d_curves * 1e-3, rows.d_pose)
     prior = HeadPrior(rate=5.0, sigma=1.0)
     curves = torch.zeros(1, 3, dtype=torch.float64)
-    step = solve_arrow(
-        [normal_equations([(1.0, useless)], 0, curves[0], prior)], torch.zeros(0).double(), curves, prior, True
-    )
+    equations = normal_equations([(1.0, Rows.stacked([useless]))], 0, curves, prior)
+    step = solve_arrow(equations, torch.zeros(0).double(), curves, prior, True)
     assert (step.own[0, :3] == 0).all()

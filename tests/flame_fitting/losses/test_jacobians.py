@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flame_fitting.evidence import ViewLandmarks
 from flame_fitting.losses.gaze import IRIS_SPREAD_M, IrisAnchors, gaze_rows
-from flame_fitting.losses.landmarks import LandmarkTargets, landmark_residuals, landmark_rows
+from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_residuals, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.losses.pairs import CurvePairs, pair_rows
 from flame_fitting.losses.point_to_plane import MODEL_SIGMA_M, GatheredDepth, depth_rows
@@ -63,9 +63,9 @@ def placed(points: LinearPoints, at: HeadState, centre: Tensor, change: Tensor) 
     return (world - centre) @ torch.matrix_exp(skew).T + centre + shift
 
 
-def jacobian_of(rows: Rows) -> Float[Tensor, "m p"]:
+def jacobian_of(rows: Rows) -> Float[Tensor, "*b m p"]:
     """All derivatives side by side."""
-    return torch.cat([rows.d_identity, rows.d_curves, rows.d_pose], 1)
+    return torch.cat([rows.d_identity, rows.d_curves, rows.d_pose], -1)
 
 
 def assert_is_jacobian_of(rows: Rows, twin, at: HeadState) -> None:
@@ -90,14 +90,47 @@ def reprojection_twin(points: LinearPoints, spread: Tensor, at: HeadState, centr
     return twin
 
 
+def assert_says_the_same_as(rows: Rows, twins, at: HeadState) -> None:
+    """The rows have the gradient and the Gauss-Newton matrix of the twins' residuals, as autograd says."""
+    nothing = torch.zeros(len(at.identity) + len(at.curves) + 6, dtype=torch.float64)
+    residual = torch.cat([twin(nothing) for twin in twins])
+    expected = torch.cat([torch.as_tensor(torch.autograd.functional.jacobian(twin, nothing)) for twin in twins])
+    found, scale = jacobian_of(rows), float(expected.abs().max())
+    torch.testing.assert_close(found.T @ found, expected.T @ expected, rtol=1e-6, atol=1e-6 * scale)
+    torch.testing.assert_close(found.T @ rows.residual, expected.T @ residual, rtol=1e-6, atol=1e-6 * scale)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_landmarks_and_their_offsets(seed):
     points, at = random_head(seed)
     target, centre = random_target(seed), points.in_world(at).mean(0)
     spread = torch.full((POINTS,), 0.02, dtype=torch.float64)
     rows = landmark_rows(points, spread, at, centre, target)
-    assert 2 * POINTS * 0.5 < len(rows.residual) < 2 * POINTS, "some have no confidence"
-    assert_is_jacobian_of(rows, reprojection_twin(points, spread, at, centre, target), at)
+    assert POINTS * 0.5 < int((target.confidence > 0).sum()) < POINTS, "some have no confidence"
+    assert_says_the_same_as(rows, [reprojection_twin(points, spread, at, centre, target)], at)
+    assert int(rows.measured.sum()) == 2 * int((target.confidence > 0).sum()), "nothing is known along a single ray"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_landmarks_of_several_views_take_as_many_rows_as_those_of_one(seed):
+    points, at = random_head(seed)
+    targets, centre = [random_target(seed + 100 * view) for view in range(3)], points.in_world(at).mean(0)
+    spread = torch.full((POINTS,), 0.02, dtype=torch.float64)
+    views, none = LandmarkViews.stacked([targets, targets[:1], []]), HeadState.stacked([at] * 3)
+    rows = landmark_rows(points, spread, none, centre.expand(3, 3), views)
+    assert rows.residual.shape == (3, 3 * POINTS)
+    for frame, seen in enumerate((targets, targets[:1])):
+        alone = Rows(*(part[frame] for part in (rows.residual, rows.d_identity, rows.d_curves, rows.d_pose)))
+        assert_says_the_same_as(alone, [reprojection_twin(points, spread, at, centre, each) for each in seen], at)
+    assert not jacobian_of(rows)[2].any() and not rows.residual[2].any(), "no view, no word"
+    found = landmark_residuals(points, spread, none, views)
+    twins = torch.cat(
+        [
+            reprojection_twin(points, spread, at, centre, each)(torch.zeros(MODES + EXPRESSIONS + 6).double())
+            for each in targets
+        ]
+    )
+    torch.testing.assert_close(found.squares[0].sum(), (twins**2).sum(), rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -112,9 +145,10 @@ def test_irises_turn_the_eyes_and_nothing_else(seed):
     twin = reprojection_twin(points, spread, at, centre, target)
     nothing = torch.zeros(MODES + EXPRESSIONS + 6, dtype=torch.float64)
     expected = torch.as_tensor(torch.autograd.functional.jacobian(twin, nothing))
-    assert len(rows.residual) == 4
-    torch.testing.assert_close(rows.residual, twin(nothing))
-    torch.testing.assert_close(rows.d_curves, expected[:, MODES : MODES + EXPRESSIONS], rtol=1e-6, atol=1e-6)
+    expected, scale = expected[:, MODES : MODES + EXPRESSIONS], float(expected.abs().max())
+    for found, want in ((rows.d_curves, expected), (rows.residual, twin(nothing))):
+        torch.testing.assert_close(rows.d_curves.T @ found, expected.T @ want, rtol=1e-6, atol=1e-6 * scale)
+    assert int(rows.measured.sum()) == 4
     assert not rows.d_identity.any() and not rows.d_pose.any()
 
 
@@ -140,7 +174,7 @@ def test_depth(seed):
     normals = random.normal(size=(POINTS, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     weight = np.where(random.random(POINTS) < 0.2, 0.0, random.uniform(1e4, 1e7, POINTS))
-    gathered = GatheredDepth(weight, random.normal(0, 2e-3, POINTS), normals, 1000)
+    gathered = GatheredDepth(*map(torch.from_numpy, (weight, random.normal(0, 2e-3, POINTS), normals)))
     trust = torch.from_numpy(np.where(random.random(POINTS) < 0.2, 0.0, random.random(POINTS)))
     rows = depth_rows(points, at, centre, gathered, trust)
     keep = (torch.from_numpy(weight) > 1) & (trust > 0)
@@ -148,10 +182,12 @@ def test_depth(seed):
 
     def twin(change: Tensor) -> Tensor:
         outwards = ((placed(points, at, centre, change) - here) * torch.from_numpy(normals)).sum(1)
-        return ((outwards - torch.from_numpy(gathered.residual_m)) * root)[keep]
+        return ((outwards - gathered.residual_m) * root)[keep]
 
-    assert len(rows.residual) == keep.sum() < POINTS
-    assert_is_jacobian_of(rows, twin, at)
+    assert torch.equal(rows.measured, keep) and keep.sum() < POINTS
+    parts = (rows.residual, rows.d_identity, rows.d_curves, rows.d_pose)
+    assert not any(part[~keep].any() for part in parts)
+    assert_is_jacobian_of(Rows(*(part[keep] for part in parts)), twin, at)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
