@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from fit_runs import knows_option, run_fit
+from fit_runs import run_fit
 from fit_takes import REPORTED, TakeConfig, record
 from ingest_table import Table
 
@@ -16,9 +16,6 @@ def measure(folder: Path, table: Table) -> None:
     key = "fit_gpu_frames_per_second"
     if not torch.cuda.is_available():
         table.absent[key] = "cuda"
-        return
-    if not knows_option("--device"):
-        print("    mien fit has no --device: nothing to measure", file=sys.stderr, flush=True)
         return
     take = record(folder / "recordings", TakeConfig(REPORTED[0]))
     runs = [run_fit(take, folder / "fits" / f"gpu-{number}", "--device", "cuda") for number in range(2)]

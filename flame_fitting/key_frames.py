@@ -31,6 +31,8 @@ MIN_SEEN = 12
 
 def in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     """Results in order; the heavy parts release the interpreter's lock."""
+    if len(items) == 1:
+        return [work(items[0])]
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
         return list(pool.map(work, items))
 

@@ -78,14 +78,15 @@ def fit_person(
     evidence: Evidence,
     config: PersonConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
+    device: str = "cpu",
 ) -> Person:
-    """The most probable person, from a few frames that show different faces.
+    """The most probable person, from a few frames that show different faces; their equations are made on `device`.
 
     Raises InputError when no picture of the take shows a face.
     """
     config = config or PersonConfig()
     chosen = choose_key_frames(evidence, config.key_frames)
-    scene = HeadScene.of(head)
+    scene = HeadScene.of(head).to(device)
     seen = [FrameObservations.of(evidence, head.landmarks, frame) for frame in chosen]
     prior = prior_of_few(config.prior, len(chosen))
     frames = KeyFrames(scene, seen, prior)

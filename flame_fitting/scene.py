@@ -183,7 +183,8 @@ class HeadScene:
         if seen.landmarks is not None and alone:
             spread = self.embedding.spread_m.double() * stage.landmark_spread
             rows = landmark_rows(self.marks, spread, state, centre, seen.landmarks, modes)
-            weight = torch.where(seen.has_depth.to(self.device) > 0, stage.landmark, alone).double()
+            with_depth = seen.has_depth.to(self.device)
+            weight = with_depth * stage.landmark + (1 - with_depth) * alone
             terms.append(Term("landmark", weight, rows))
         if stage.expressions:
             terms.append(Term("pairs", 1.0, pair_rows(self.pairs, state, modes)))

@@ -92,10 +92,14 @@ def track_segment(
     evidence: Evidence,
     frames: range,
     config: TrackConfig,
+    device: str = "cpu",
 ) -> Track:
-    """Curves and pose of the frames of one segment; those in which nothing was seen are left to `bridged`."""
+    """Curves and pose of the frames of one segment; those in which nothing was seen are left to `bridged`.
+
+    On `device` a batch of frames is solved at once; what SciPy and OpenCV do stays on the CPU.
+    """
     reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
-    scene = HeadScene.of(head).with_surface(person.surface())
+    scene = HeadScene.of(head).with_surface(person.surface()).to(device)
     few = max(len(person.key_frames), evidence.frame_count)
     # No part of identity stands in for gaze, so that irises keep their say over the prior.
     stages = tuple(replace(stage, gaze=stage.gaze * fewness(few)) for stage in config.stages)
@@ -107,7 +111,7 @@ def track_segment(
         return with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
 
     def alone_in(some: slice) -> list[HeadState | None]:
-        return tracker.frames([observe(frame) for frame in reach[some]])
+        return tracker.frames(in_threads(observe, list(reach[some])))
 
     parts = in_threads(alone_in, batches(len(reach), scene.device))
     states: list[HeadState | None] = [state for part in parts for state in part]

@@ -57,7 +57,7 @@ class Tracker:
         device = self.scene.device
 
         def equations_of(some: slice) -> FrameEquations:
-            seen = SeenFrames.of([observe(frame) for frame in frames[some]], device)
+            seen = SeenFrames.of(in_threads(observe, frames[some]), device)
             state = HeadState.stacked(states[some], device)
             return frame_equations(self.scene, state, seen, self.stages[-1], self.prior)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt8
 
 from evaluation.gaze import find_eyes
@@ -42,6 +43,14 @@ class HeadConfig:
     """Which head model."""
     fit: FitConfig = field(default_factory=FitConfig)
     """The plan of the fit."""
+    device: str = "cpu"
+    """Where it is computed, cpu or cuda; no part of what is stored, so that a fit can go on elsewhere."""
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise InputError("--device cpu or cuda", self.device, "name one of them, or leave it out")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("a CUDA GPU for --device cuda", "none that torch finds", "leave --device out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +140,7 @@ def find_person(
     lenses = lens_metrics(head, TakeEvidence(take, marks), take.rig.rgb, config.fit.person.prior)
     if identity_from is None:
         evidence = TakeEvidence(take, marks, lenses)
-        person = fit_person(head, evidence, config.fit.person, progress)
+        person = fit_person(head, evidence, config.fit.person, progress, config.device)
         texture = {}
     else:
         person = read_person(identity_from.results.read("person"))
@@ -225,7 +234,7 @@ def _track_task(job: TrackJob, frames: range, must_stop: MustStop) -> int:
         stored = take.results.read("person")
         person = read_person(stored)
         evidence = TakeEvidence(take, take.results.read("landmarks"), stored.provenance.metrics)
-        track = track_segment(head, person, evidence, frames, job.config.fit.track)
+        track = track_segment(head, person, evidence, frames, job.config.fit.track, job.config.device)
         take.results.write("track", run, _track_arrays(track, evidence.cameras, head.model), origin, overwrite=True)
     return len(frames)
 
@@ -315,7 +324,7 @@ def fit_heads(
 def fit_origin(take: Take, config: HeadConfig) -> Provenance:
     """Settings and inputs that the take's fit has once it is done."""
     inputs = {name: take.results.read(name).digest for name in ("landmarks", "person")} | {"take": take.digest}
-    return Provenance(asdict(config), inputs)
+    return Provenance({"model": config.model, "fit": asdict(config.fit)}, inputs)
 
 
 def _texture_arrays(base_colour: UInt8[np.ndarray, "s s 3"], seen: Bool[np.ndarray, "s s"]) -> dict[str, ResultArray]:

@@ -155,7 +155,7 @@ def _sums(
     screen = views.lenses.project(vertices[pictures.mesh_of_view])
     first, size_hw = _windows(screen, views.lenses.size_hw)
     in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
-    fragments = rasterize(in_window.float(), surface.faces, size_hw)
+    fragments = rasterize(in_window.float(), surface.faces, size_hw, cull_backfaces=True)
     model = DistanceModel(gate.reach_m, gate.robust_m, MIN_COSINE, SENSOR_SIGMA_M / SENSOR_SIGMA_AT_M**2)
     shown, solid = (fragments, first.to(torch.int32)), (vertices, normals)
     sums = gather_distances_at_vertices(pictures, shown, solid, surface.faces, surface.counted, model)

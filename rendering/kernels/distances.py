@@ -87,6 +87,8 @@ def gather_distances(
         n_c = normals[mesh, faces[face, 2]]
         row_end = wp.min(int(box[2]), measured.shape[1] - origins[view, 0])
         column_end = wp.min(int(box[3]), measured.shape[2] - origins[view, 1])
+        if wp.dot(wp.cross(p_b - p_a, p_c - p_a), p_a) >= wp.float64(0.0):
+            row_end = int(box[0])  # seen from behind: nothing of it counts
         for row in range(int(box[0]), row_end):
             for column in range(int(box[1]), column_end):
                 if face_index[view, row, column] == face:

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from flame_fitting.chain import TemporalPrior
-from flame_fitting.key_frames import first_states, frame_equations, moved, rotvec_to_matrix
+from flame_fitting.key_frames import (
+    FRAMES_AT_ONCE,
+    KeyFrames,
+    first_states,
+    frame_equations,
+    moved,
+    rotvec_to_matrix,
+)
 from flame_fitting.losses.linear_head import HeadState, Rows
 from flame_fitting.person import CURVE_PRIOR
 from flame_fitting.scene import FrameObservations, SeenFrames
@@ -67,6 +74,23 @@ def test_a_batch_is_tracked_as_its_frames_are(device):
         apart = scene(0).surface.in_world(found) - scene(0).surface.in_world(alone)
         assert apart.norm(dim=1).max() < 1e-6
         assert (found.curves - alone.curves).abs().max() < 1e-5
+
+
+def test_key_frames_side_by_side_step_as_those_one_by_one(monkeypatch, device):
+    seen, states = mixed()
+    plain = KeyFrames(scene(MODES), seen, CURVE_PRIOR).step(states, EVERYTHING)
+    monkeypatch.setitem(FRAMES_AT_ONCE, device, 2)
+    frames = KeyFrames(scene(MODES).to(device), seen, CURVE_PRIOR)
+    assert [len(each.frames) for each in frames.stacked] == [2, 1]
+    for found, want in zip(frames.step(states, EVERYTHING), plain, strict=True):
+        assert torch.allclose(found.identity, want.identity, atol=1e-7)
+        apart = scene(MODES).surface.in_world(found) - scene(MODES).surface.in_world(want)
+        assert apart.norm(dim=1).max() < 1e-7
+    (at, gathered), alone = frames.gathered(states, EVERYTHING), KeyFrames(scene(MODES), seen, CURVE_PRIOR)
+    assert at.curves.device.type == device
+    want = alone.gathered(states, EVERYTHING)[1].weight
+    torch.testing.assert_close(gathered.weight.cpu(), want, rtol=1e-6, atol=1e-6 * float(want.max()))
+    assert not gathered.weight[1].any(), "a frame without depth"
 
 
 def test_rows_of_single_frames_make_a_batch_that_says_the_same():

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from flame_fitting.evidence import ViewLandmarks
+from flame_fitting.key_frames import FRAMES_AT_ONCE
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.residuals import TERMS
 from flame_fitting.scene import FrameObservations
@@ -77,6 +78,19 @@ def test_a_frame_by_itself_is_the_same_in_any_segment():
     take = talking(4)
     one, four = (tracked(take, segments, replace(CONFIG, overlap=1)).curves_alone for segments in (1, 4))
     np.testing.assert_array_equal(one, four)
+
+
+def test_frames_side_by_side_are_those_one_by_one(monkeypatch, device):
+    """As a GPU takes them: the batch of a segment, with a frame in it that no camera saw."""
+    few = replace(talking(7), disturb=lambda frame, view: None if frame == 3 else view)
+    one = tracked(few, 1)
+    monkeypatch.setitem(FRAMES_AT_ONCE, device, 5)
+    together = Track.joined([track_segment(head(), neutral_person(), few, range(7), CONFIG, device)])
+    assert (together.frame_state == one.frame_state).all() and together.frame_state[3] == BRIDGED
+    seen = one.frame_state == FITTED
+    assert apart_m(one, together)[seen].max() < 1e-6
+    np.testing.assert_allclose(together.curves[seen], one.curves[seen], atol=1e-5)
+    np.testing.assert_allclose(together.term_loss[seen], one.term_loss[seen], rtol=1e-4)
 
 
 def test_one_segment_and_eight_agree(each_frame_once):

@@ -96,10 +96,10 @@ def test_a_killed_tracking_goes_on_where_it_was_and_ends_the_same(fitted, tmp_pa
     take, track = new_take(tmp_path / "take.zarr"), heads.track_segment
     find_person(take, CONFIG, silent)
 
-    def killed(head, person, evidence, frames, config):
+    def killed(head, person, evidence, frames, config, device):
         if frames.start >= FRAMES // 2:
             raise KeyboardInterrupt
-        return track(head, person, evidence, frames, config)
+        return track(head, person, evidence, frames, config, device)
 
     monkeypatch.setattr(heads, "track_segment", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -108,9 +108,9 @@ def test_a_killed_tracking_goes_on_where_it_was_and_ends_the_same(fitted, tmp_pa
     assert kept and "fit" not in take.results.steps(), "what is not whole does not pass for a result"
     tracked: list[range] = []
 
-    def counted(head, person, evidence, frames, config):
+    def counted(head, person, evidence, frames, config, device):
         tracked.append(frames)
-        return track(head, person, evidence, frames, config)
+        return track(head, person, evidence, frames, config, device)
 
     monkeypatch.setattr(heads, "track_segment", counted)
     fit_heads(take, CONFIG, silent, segments=SEGMENTS)
@@ -127,9 +127,9 @@ def test_segments_of_an_other_person_are_not_taken(tmp_path, monkeypatch):
     find_person(take, other, silent, overwrite=True)
     tracked, track = [], heads.track_segment
 
-    def counted(head, person, evidence, frames, config):
+    def counted(head, person, evidence, frames, config, device):
         tracked.append(frames)
-        return track(head, person, evidence, frames, config)
+        return track(head, person, evidence, frames, config, device)
 
     monkeypatch.setattr(heads, "track_segment", counted)
     fit_heads(take, other, silent, segments=2)
@@ -181,3 +181,15 @@ def test_a_take_in_which_no_view_shows_a_face_is_refused(tmp_path):
 def test_no_segment_at_all_is_refused(fitted, segments):
     with pytest.raises(InputError, match="--segments"):
         fit_heads(fitted, CONFIG, silent, segments=segments)
+
+
+def test_where_it_is_computed_is_no_part_of_a_result(fitted):
+    stored = fitted.results.read("fit").provenance.config
+    assert set(stored) == {"model", "fit"}
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, device):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="--device"):
+        HeadConfig(device=device)

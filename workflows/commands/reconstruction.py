@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -36,6 +36,7 @@ def fit(
     face: int | None = None,
     segments: int | None = None,
     scheduler: str = "threads",
+    device: Literal["cpu", "cuda"] = "cpu",
     overwrite: bool = False,
     as_json: JsonFlag = False,
 ) -> int:
@@ -48,6 +49,7 @@ def fit(
         face: of several people the one with this place by size, 0 the largest; else the nearest to the rig's centre.
         segments: stretches that are tracked as tasks of their own; 64 frames each if left out.
         scheduler: threads, processes, or tcp://host:port of a Dask scheduler.
+        device: where heads are solved; cuda takes the frames of a segment together.
         overwrite: replace a fit made otherwise.
     """
     from flame_fitting.models.registry import model_name
@@ -56,7 +58,7 @@ def fit(
     from workflows.landmarking import LandmarkConfig, find_landmarks
     from workflows.progress import step
 
-    opened, config = Take.open(take), HeadConfig(model=model_name(model))
+    opened, config = Take.open(take), HeadConfig(model=model_name(model), device=device)
     other = None if identity_from is None else Take.open(identity_from)
     with step("landmarks") as progress:
         find_landmarks(opened, progress, LandmarkConfig(face))
