@@ -117,6 +117,7 @@ def test_landmarks_of_several_views_take_as_many_rows_as_those_of_one(seed):
     targets, centre = [random_target(seed + 100 * view) for view in range(3)], points.in_world(at).mean(0)
     spread = torch.full((POINTS,), 0.02, dtype=torch.float64)
     views, none = LandmarkViews.stacked([targets, targets[:1], []]), HeadState.stacked([at] * 3)
+    assert views is not None
     rows = landmark_rows(points, spread, none, centre.expand(3, 3), views)
     assert rows.residual.shape == (3, 3 * POINTS)
     for frame, seen in enumerate((targets, targets[:1])):
