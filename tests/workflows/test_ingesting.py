@@ -191,7 +191,7 @@ def test_a_take_on_s3_that_is_killed_resumes_to_the_bytes_of_one_on_a_disk(sourc
 COMMAND = "import sys; from workflows.cli import main; main(['ingest', *sys.argv[1:]])"
 SLOWLY = (
     "import time; import capture.ingest_portions as module; measure = module.measure_frame\n"
-    "module.measure_frame = lambda *frame: (time.sleep(0.01), measure(*frame))[1]\n"
+    "module.measure_frame = lambda *frame: (time.sleep(0.03), measure(*frame))[1]\n"
 )
 
 
