@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from flame_fitting.landmarks.landmarker import FaceLandmarks
 from geometry.cameras import Camera
@@ -59,6 +59,34 @@ class DepthImage:
         return cls(camera, np.where(inside & (depth > 0), depth, 0).astype(np.float32))
 
 
+CROP_MARGIN = 0.3
+"""Of the landmarks' extent, about them: a face and what its triangles reach."""
+
+
+@dataclass(frozen=True, eq=False)
+class ColourImage:
+    """The part of one colour picture that shows the face."""
+
+    camera: Camera
+    """Where it was taken."""
+    levels: UInt8[np.ndarray, "h w 3"]
+    """sRGB counts."""
+    origin: tuple[int, int]
+    """First row and column in the whole picture."""
+
+    @classmethod
+    def about(cls, view: ViewLandmarks, picture: UInt8[np.ndarray, "h w 3"]) -> ColourImage | None:
+        """The picture about a view's landmarks, copied; None where they lie outside of it."""
+        points = view.points_px[view.confidence > 0]
+        margin = CROP_MARGIN * float(np.ptp(points, axis=0).max())
+        size = np.array(picture.shape[1::-1])
+        left, top = np.clip(np.floor(points.min(0) - margin), 0, size).astype(int)
+        right, bottom = np.clip(np.ceil(points.max(0) + margin), 0, size).astype(int)
+        if right <= left or bottom <= top:
+            return None
+        return cls(view.camera, picture[top:bottom, left:right].copy(), (int(top), int(left)))
+
+
 @dataclass(frozen=True, eq=False)
 class EvidenceCameras:
     """The cameras of a take, in the order of per-camera figures."""
@@ -101,4 +129,8 @@ class Evidence(Protocol):
 
     def depth(self, frame: int) -> tuple[DepthImage, ...]:
         """Every depth picture of the frame set."""
+        ...
+
+    def colours(self, frame: int) -> tuple[ColourImage, ...]:
+        """The face in the pictures of the views that show it best."""
         ...

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from flame_fitting.appearance import learn_appearance, relit
+from flame_fitting.chain import TemporalPrior
 from flame_fitting.evidence import Evidence, ViewLandmarks
-from flame_fitting.key_frames import KeyFrames, first_states
+from flame_fitting.key_frames import KeyFrames, first_states, in_threads
 from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
+from flame_fitting.losses.photometric import Appearance, ColourViews
 from flame_fitting.models.plain_model import Head
 from flame_fitting.personal import PersonalFields, PersonalPrior, learn_person
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
-from flame_fitting.stages import IDENTITY_STAGES, Stage
+from flame_fitting.stages import COUPLED_STAGE, IDENTITY_STAGES, TRACKING_STAGES, Stage
+from flame_fitting.tracking import Tracker
 
 CURVE_PRIOR = HeadPrior(rate=20.0, sigma=0.7, identity=1.0, knee=0.1)
 """Tuned on simulated subjects 101 and 102."""
@@ -58,11 +62,30 @@ class Person:
     """By camera: where the network sees each landmark beside its surface point, metres along the camera's x and y."""
     key_frames: tuple[int, ...]
     """The frames it was learnt from."""
+    albedo: Float[np.ndarray, "p 3"] | None = None
+    """Of points of the skin (`HeadScene.points`), linear; negative where not seen; None without pictures."""
+    light: dict[str, Float[np.ndarray, "9 3"]] = field(default_factory=dict)
+    """By camera: the radiance about the person, in harmonics of the world frame."""
 
     def surface(self) -> LinearPoints:
         """The head as the residuals want it: no identity left to find."""
         none = torch.zeros(0, *self.rest.shape, dtype=torch.float64)
         return LinearPoints(torch.from_numpy(self.rest), none, torch.from_numpy(self.expressions))
+
+    def scene(self, general: HeadScene) -> HeadScene:
+        """The person in a scene of the same head model."""
+        known = general.with_surface(self.surface())
+        if self.albedo is None or len(self.albedo) != len(general.points.barycentric):
+            return known
+        light = {camera: torch.from_numpy(harmonics) for camera, harmonics in self.light.items()}
+        return replace(known, appearance=Appearance(general.points, torch.from_numpy(self.albedo), light))
+
+    def with_appearance(self, appearance: Appearance | None) -> Person:
+        """The same person, known by looks."""
+        if appearance is None:
+            return self
+        light = {camera: harmonics.cpu().numpy() for camera, harmonics in appearance.light.items()}
+        return replace(self, albedo=appearance.albedo.cpu().numpy(), light=light)
 
     def offsets(self) -> OffsetsByCamera:
         """The landmarks' offsets as tensors."""
@@ -113,7 +136,39 @@ def fit_person(
             frames = frames.with_scene(scene.with_surface(learnt))
             for _ in range(config.steps_a_round):
                 step(last)
-    return _person(frames, states, tuple(chosen))
+    person = _person(frames, states, tuple(chosen))
+    known = person.scene(HeadScene.of(head)).to(device)
+    return person.with_appearance(
+        learn_appearance(known.points, known.skin, _coloured(known, states, chosen, evidence))
+    )
+
+
+def relit_person(head: Head, person: Person, evidence: Evidence, config: PersonConfig | None = None) -> Person:
+    """The person of another take in this take's light, told from its key frames; albedo and shape stay as they are."""
+    general = HeadScene.of(head)
+    scene = person.scene(general)
+    if scene.appearance is None:
+        return person
+    config = config or PersonConfig()
+    chosen = choose_key_frames(evidence, config.key_frames)
+    tracker = Tracker(scene, config.prior, TemporalPrior(), TRACKING_STAGES, COUPLED_STAGE)
+    observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame)  # noqa: E731
+    states = in_threads(lambda frame: tracker.frame(observe(frame)), chosen)
+    posed = [(state, frame) for state, frame in zip(states, chosen, strict=True) if state is not None]
+    frames = _coloured(scene, [state for state, _ in posed], [frame for _, frame in posed], evidence)
+    return person.with_appearance(relit(scene.appearance, scene.skin, frames))
+
+
+def _coloured(
+    scene: HeadScene, states: Sequence[HeadState], chosen: Sequence[int], evidence: Evidence
+) -> Iterator[tuple[Float[torch.Tensor, "t v 3"], ColourViews]]:
+    """Heads and pictures, frame by frame; states of a known person or with an identity that is in the surface."""
+    none = torch.zeros(0, dtype=torch.float64)
+    for state, frame in zip(states, chosen, strict=True):
+        views = ColourViews.stacked([evidence.colours(frame)], scene.device)
+        if views is not None:
+            batch = HeadState.stacked([replace(state, identity=none)], scene.device)
+            yield scene.surface.in_world(batch), views
 
 
 def fewness(key_frames: int) -> float:

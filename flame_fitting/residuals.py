@@ -16,7 +16,7 @@ from flame_fitting.losses.point_to_plane import gather_views
 from flame_fitting.scene import FrameObservations, SeenFrames
 from flame_fitting.tracking import Tracker
 
-TERMS = ("landmark", "depth", "gaze", "pairs", "prior")
+TERMS = ("landmark", "depth", "colour", "gaze", "pairs", "prior")
 """Columns of `term_loss`."""
 
 
@@ -45,7 +45,7 @@ def frame_residuals(
     views = len(seen.landmarks)
     if state is None:
         return FrameResiduals(views, np.array(list(losses.values())), np.nan, colour, depth)
-    stage, scene = tracker.stages[-1], tracker.scene.on_cpu
+    stage, scene = tracker.coupled, tracker.scene.on_cpu
     batch, stacked = HeadState.stacked([state]), SeenFrames.of([seen])
     sums: dict[str, tuple[float, int]] = {}
     for term in scene.terms(batch, stacked, stage):

@@ -11,16 +11,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from flame_fitting.evidence import DepthImage, Evidence
+from flame_fitting.appearance import skin_points
+from flame_fitting.evidence import ColourImage, DepthImage, Evidence
 from flame_fitting.losses.gaze import IRIS_CENTRES, IRIS_ROBUST_SIGMAS, IRIS_SIGMA, IrisAnchors, gaze_rows
 from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.losses.pairs import CurvePairs, pair_rows
+from flame_fitting.losses.photometric import Appearance, ColourViews, colour_rows, gather_colour
 from flame_fitting.losses.point_to_plane import DepthGate, DepthViews, GatheredDepth, Surface, depth_rows, gather_depth
 from flame_fitting.models.head_model import LandmarkEmbedding
 from flame_fitting.models.plain_model import Head
 from flame_fitting.solver import Weight
 from flame_fitting.stages import Stage
+from rendering.colours import SurfacePoints
 
 REGION_TRUST = {"face": 1.0, "ears": 0.05, "neck": 0.02, "scalp": 0.02}
 """How much depth counts where: hair covers scalps and ears, collars cover necks."""
@@ -48,10 +51,12 @@ class FrameObservations:
     """The centres of the left and the right iris in the views that have them."""
     depth: tuple[DepthImage, ...]
     """Depth pictures, edges taken out."""
+    colours: tuple[ColourImage, ...] = ()
+    """The face in colour pictures; none where nothing asks for them."""
 
     @classmethod
     def of(cls, evidence: Evidence, embedding: LandmarkEmbedding, frame: int) -> FrameObservations:
-        """One frame of a take; some hundred kilobytes a depth camera."""
+        """One frame of a take without its colours; some hundred kilobytes a depth camera."""
         views = evidence.landmarks(frame)
         marks = tuple(LandmarkTargets.of(view, embedding.source_index.numpy()) for view in views)
         with_irises = [view for view in views if len(view.points_px) > IRIS_CENTRES.max()]
@@ -71,6 +76,8 @@ class SeenFrames:
     """Of the irises."""
     depth: DepthViews | None
     """All depth pictures."""
+    colours: ColourViews | None
+    """The faces in all colour pictures."""
 
     @classmethod
     def of(cls, frames: Sequence[FrameObservations], device: torch.device | str = "cpu") -> SeenFrames:
@@ -81,6 +88,7 @@ class SeenFrames:
             LandmarkViews.stacked(marks, device),
             LandmarkViews.stacked(irises, device),
             DepthViews.stacked(depth, device),
+            ColourViews.stacked([frame.colours for frame in frames], device),
         )
 
     @property
@@ -109,6 +117,10 @@ class HeadScene:
     """Triangles that depth may attach to."""
     trust: Float[Tensor, "v"]
     """How much depth counts at each vertex."""
+    points: SurfacePoints
+    """Where on the skin colour is compared."""
+    appearance: Appearance | None = None
+    """How the skin looks, where it is known."""
 
     @classmethod
     def of(cls, head: Head) -> HeadScene:
@@ -122,7 +134,8 @@ class HeadScene:
         counted = np.asarray((trust > 0).numpy()[faces].all(1))
         pairs = CurvePairs.of(model.expression_names)
         irises = IrisAnchors.of(head.contours, surface.mean)
-        return cls(surface, surface.carried(embedding), embedding, irises, pairs, faces, counted, trust)
+        marks, points = surface.carried(embedding), skin_points(model)
+        return cls(surface, marks, embedding, irises, pairs, faces, counted, trust, points)
 
     def with_surface(self, surface: LinearPoints) -> HeadScene:
         """The same scene about another head of the same topology."""
@@ -130,8 +143,9 @@ class HeadScene:
 
     def to(self, device: torch.device | str) -> HeadScene:
         """The same scene on another device; triangles stay arrays, and are copied when they are first drawn."""
-        moved = {name: getattr(self, name).to(device) for name in ("surface", "marks", "pairs", "trust")}
-        return replace(self, **moved, embedding=self.embedding.to(device), irises=self.irises.to(device))
+        names = ("surface", "marks", "pairs", "trust", "embedding", "irises", "points")
+        look = None if self.appearance is None else self.appearance.to(device)
+        return replace(self, **{name: getattr(self, name).to(device) for name in names}, appearance=look)
 
     @property
     def device(self) -> torch.device:
@@ -148,6 +162,17 @@ class HeadScene:
         """The triangles, where the head's points are."""
         faces = torch.from_numpy(np.ascontiguousarray(self.faces, np.int32)).to(self.device)
         return Surface(faces, torch.from_numpy(self.counted_faces.astype(np.uint8)).to(self.device))
+
+    @cached_property
+    def skin(self) -> Surface:
+        """The triangles whose colour counts: the face's."""
+        counted = self.face[self.faces].all(1).astype(np.uint8)
+        return replace(self.drawn, counted=torch.from_numpy(counted).to(self.device))
+
+    @cached_property
+    def coloured(self) -> tuple[Int[Tensor, "n"], LinearPoints]:
+        """Vertices whose place colour can tell, and the same as points."""
+        return self.points.vertices, self.surface.at(self.points.vertices)
 
     @cached_property
     def trusted(self) -> Int[Tensor, "n"]:
@@ -195,4 +220,8 @@ class HeadScene:
             gathered = self.gathered(state, seen, stage.gate).at(self.trusted)
             rows = depth_rows(self.measured, state, centre, gathered, self.trust[self.trusted], modes)
             terms.append(Term("depth", stage.depth, rows))
+        if stage.colour and seen.colours is not None and self.appearance is not None:
+            vertices, points = self.coloured
+            gathered = gather_colour(self.surface.in_world(state), self.skin, seen.colours, self.appearance)
+            terms.append(Term("colour", stage.colour, colour_rows(points, state, centre, gathered.at(vertices), modes)))
         return terms

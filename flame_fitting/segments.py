@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from scipy.spatial.transform import Rotation, Slerp
 
 from flame_fitting.chain import TemporalPrior
-from flame_fitting.evidence import Evidence
+from flame_fitting.evidence import ColourImage, Evidence
 from flame_fitting.key_frames import batches, in_threads
 from flame_fitting.landmark_offsets import with_offsets
 from flame_fitting.losses.linear_head import HeadState
@@ -25,7 +25,7 @@ from flame_fitting.person import CURVE_PRIOR, Person, fewness, prior_of_few
 from flame_fitting.residuals import FrameResiduals, frame_residuals
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
-from flame_fitting.stages import TRACKING_STAGES, Stage
+from flame_fitting.stages import COUPLED_STAGE, TRACKING_STAGES, Stage
 from flame_fitting.tracking import Tracker
 from geometry.errors import InputError
 
@@ -43,7 +43,9 @@ class TrackConfig:
     """What is known of curves before anything is measured."""
     temporal: TemporalPrior = field(default_factory=TemporalPrior)
     """How curves and head move."""
-    coupled_steps: int = 2
+    coupled: Stage = COUPLED_STAGE
+    """The plan for all frames together."""
+    coupled_steps: int = 3
     """Steps of all frames together after each was fitted by itself."""
     overlap: int = 16
     """Frames on both sides of a segment that are fitted for its sake alone."""
@@ -99,16 +101,20 @@ def track_segment(
     On `device` a batch of frames is solved at once; what SciPy and OpenCV do stays on the CPU.
     """
     reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
-    scene = HeadScene.of(head).with_surface(person.surface()).to(device)
+    scene = person.scene(HeadScene.of(head)).to(device)
     few = max(len(person.key_frames), evidence.frame_count)
     # No part of identity stands in for gaze, so that irises keep their say over the prior.
-    stages = tuple(replace(stage, gaze=stage.gaze * fewness(few)) for stage in config.stages)
-    tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages)
+    surer = lambda stage: replace(stage, gaze=stage.gaze * fewness(few))  # noqa: E731
+    stages, coupled = tuple(surer(stage) for stage in config.stages), surer(config.coupled)
+    tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages, coupled)
     offsets = person.offsets()
+
+    colours: dict[int, tuple[ColourImage, ...]] = {}
 
     def observe(frame: int) -> FrameObservations:
         """Read anew each time it is needed: 31 depth pictures a frame are more than a segment can hold."""
-        return with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
+        seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
+        return replace(seen, colours=colours.get(frame, ()))
 
     def alone_in(some: slice) -> list[HeadState | None]:
         return tracker.frames(in_threads(observe, list(reach[some])))
@@ -116,6 +122,9 @@ def track_segment(
     parts = in_threads(alone_in, batches(len(reach), scene.device))
     states: list[HeadState | None] = [state for part in parts for state in part]
     alone = list(states)
+    if scene.appearance is not None and config.coupled.colour:
+        # Faces of a few cameras are small, and decoding their pictures takes longer than a step: read once.
+        colours |= dict(zip(reach, in_threads(evidence.colours, list(reach)), strict=True))
     for run in runs([state is not None for state in states]):
         together = [state for state in states[run] if state is not None]
         for _ in range(config.coupled_steps):

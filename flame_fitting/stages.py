@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flame_fitting.losses.point_to_plane import DepthGate
 
@@ -31,6 +31,8 @@ class Stage:
     """Least weight of the landmarks where no depth was measured."""
     gaze: float = 0.0
     """Weight of the irises' squared residuals."""
+    colour: float = 0.0
+    """Weight of the colour of the skin, where the person's albedo is known."""
 
 
 FAR, NEAR, CLOSE, TIGHT = (DepthGate(*gate) for gate in ((0.05, 0.02), (0.05, 0.015), (0.025, 0.006), (0.012, 0.003)))
@@ -51,3 +53,5 @@ TRACKING_STAGES = (
     Stage("fine", 4, 0, True, 0.003, 1.0, TIGHT, landmark_alone=0.3, gaze=1.0),
 )
 """A frame of a known person."""
+COUPLED_STAGE = replace(TRACKING_STAGES[-1], name="coupled", colour=0.3)
+"""All frames together. Colour joins in where frames are posed already: it pulls from a pixel or two away."""

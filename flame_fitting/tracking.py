@@ -27,6 +27,8 @@ class Tracker:
     """How they move."""
     stages: tuple[Stage, ...]
     """The plan for a frame."""
+    coupled: Stage
+    """The plan for all frames together."""
 
     def frame(self, seen: FrameObservations) -> HeadState | None:
         """One frame by itself, from its own landmarks; None where no view shows the face."""
@@ -59,7 +61,7 @@ class Tracker:
         def equations_of(some: slice) -> FrameEquations:
             seen = SeenFrames.of(in_threads(observe, frames[some]), device)
             state = HeadState.stacked(states[some], device)
-            return frame_equations(self.scene, state, seen, self.stages[-1], self.prior)
+            return frame_equations(self.scene, state, seen, self.coupled, self.prior)
 
         equations = FrameEquations.joined(in_threads(equations_of, batches(len(frames), device)))
         whole = HeadState.stacked(states)

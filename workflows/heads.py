@@ -13,24 +13,26 @@ from jaxtyping import Bool, Float, UInt8
 
 from evaluation.gaze import find_eyes
 from evaluation.motion import lag_frames
-from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.evidence import ColourImage, DepthImage, EvidenceCameras, ViewLandmarks
 from flame_fitting.fit import FitConfig, HeadFit, one_thread
 from flame_fitting.focal_length import fitted_cameras, lens_metrics, lenses_named
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head, load_head_model
-from flame_fitting.person import Person, as_indices, fit_person
+from flame_fitting.person import Person, as_indices, fit_person, relit_person
 from flame_fitting.residuals import TERMS
 from flame_fitting.segments import FITTED, Track, bridged, cut, track_segment
 from flame_fitting.steadiness import jitter_mm_per_frame2
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from geometry.errors import InputError
 from geometry.rigs import Rig
-from storage.results import Provenance, ResultArray, StoredResult
+from storage.results import Provenance, ResultArray, StoredArray, StoredResult
 from storage.take import Take
 from workflows.progress import Report
 from workflows.scheduling import MustStop, run_tasks
 
 TEXTURE_FRAMES = 3
+COLOUR_VIEWS = 8
+"""Colour pictures of a frame set that the fit compares with the person's albedo."""
 SEGMENT_FRAMES = 64
 """Frames of a segment where nothing else is asked for: large beside its overlap, small beside memory."""
 
@@ -123,6 +125,13 @@ class TakeEvidence:
         pictures = [(camera, self.take.depth_m(camera.id, frame)) for camera in self.take.rig.depth]
         return tuple(DepthImage.cleaned(camera, depth) for camera, depth in pictures if depth is not None)
 
+    def colours(self, frame: int) -> tuple[ColourImage, ...]:
+        """The face in the pictures of the few views that show it largest, so that memory does not grow with the rig."""
+        views = sorted(self.landmarks(frame), key=lambda view: -float(np.ptp(view.points_px, axis=0).prod()))
+        pictures = [(view, self.take.frame(view.camera.id, frame)) for view in views[:COLOUR_VIEWS]]
+        crops = [ColourImage.about(view, picture) for view, picture in pictures if picture is not None]
+        return tuple(crop for crop in crops if crop is not None)
+
 
 def find_person(
     take: Take, config: HeadConfig, progress: Report, identity_from: Take | None = None, overwrite: bool = False
@@ -144,6 +153,7 @@ def find_person(
         texture = {}
     else:
         person = read_person(identity_from.results.read("person"))
+        person = relit_person(head, person, TakeEvidence(take, marks, lenses), config.fit.person)
         fit = identity_from.results.read("fit")
         texture = _texture_arrays(np.asarray(fit["base_colour"]), np.asarray(fit["texel_seen"]))
     metrics = {"key_frames": float(len(person.key_frames))} | lenses
@@ -196,6 +206,18 @@ def _person_arrays(person: Person, model: HeadModel) -> dict[str, ResultArray]:
         ),
         "landmark_offset_m": ResultArray(offsets, ("camera", "landmark", "xy"), "m", {"camera": cameras}),
         "key_frames": ResultArray(as_indices(person.key_frames), ("key",), "1"),
+    } | _appearance_arrays(person)
+
+
+def _appearance_arrays(person: Person) -> dict[str, ResultArray]:
+    """None for a person whom no picture showed."""
+    if person.albedo is None:
+        return {}
+    cameras = tuple(sorted(person.light))
+    light = np.stack([person.light[camera] for camera in cameras])
+    return {
+        "albedo": ResultArray(person.albedo, ("point", "rgb"), "linear"),
+        "light": ResultArray(light, ("camera", "harmonic", "rgb"), "linear", {"camera": cameras}),
     }
 
 
@@ -208,7 +230,13 @@ def read_person(stored: StoredResult) -> Person:
         expressions=np.asarray(stored["expression_shapes"]).astype(np.float64),
         landmark_offsets=dict(zip(offsets.labels("camera"), np.asarray(offsets), strict=True)),
         key_frames=tuple(int(frame) for frame in np.asarray(stored["key_frames"])),
+        albedo=np.asarray(stored["albedo"]) if "albedo" in stored.arrays else None,
+        light=_by_camera(stored["light"]) if "light" in stored.arrays else {},
     )
+
+
+def _by_camera(stored: StoredArray) -> dict[str, np.ndarray]:
+    return dict(zip(stored.labels("camera"), np.asarray(stored), strict=True))
 
 
 @dataclass(frozen=True)

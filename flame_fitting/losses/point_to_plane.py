@@ -153,7 +153,7 @@ def _sums(
     """Of each picture and vertex, weights and weighted distances."""
     pictures = views.pictures
     screen = views.lenses.project(vertices[pictures.mesh_of_view])
-    first, size_hw = _windows(screen, views.lenses.size_hw)
+    first, size_hw = windows_about(screen, views.lenses.size_hw)
     in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
     fragments = rasterize(in_window.float(), surface.faces, size_hw, cull_backfaces=True)
     model = DistanceModel(gate.reach_m, gate.robust_m, MIN_COSINE, SENSOR_SIGMA_M / SENSOR_SIGMA_AT_M**2)
@@ -162,7 +162,7 @@ def _sums(
     return sums / CORRELATED_PIXELS
 
 
-def _windows(
+def windows_about(
     screen: Float[Tensor, "n v 3"], size_hw: Float[Tensor, "n 2"]
 ) -> tuple[Float[Tensor, "n 2"], tuple[int, int]]:
     """First row and column of a window about the head in each picture, and the size of the largest.

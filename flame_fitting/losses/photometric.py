@@ -1,0 +1,174 @@
+"""Colour of the surface in every picture, gathered at the vertices: what depth cannot say, motion along the surface.
+
+A point's row is the difference between what a picture shows of it and what its albedo looks like in the view's light
+(`flame_fitting.appearance`); its derivative is the picture's gradient through the projection with the full lens model.
+As with depth, points are shared out to their triangles' corners, so that a vertex collects a 3x3 information matrix and
+a pull, and 100,000 points cost as much as 2,000 vertices. Sources: Lucas & Kanade 1981; Baker & Matthews 2004.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from flame_fitting.evidence import ColourImage
+from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
+from flame_fitting.losses.point_to_plane import Surface, windows_about
+from rendering.colours import ColourModel, PictureCrops, PosedSurfaces, SurfacePoints, gather_colours_at_vertices
+from rendering.distances import vertex_normals
+from rendering.lenses import Lenses
+from rendering.rasterize import rasterize
+
+COLOUR = ColourModel(sigma=0.04, robust=2.0, min_cosine=0.25, hidden_m=0.003, jump_m=0.01, least_light=0.02)
+"""Levels differ by shading that harmonics do not hold rather than by noise: neighbouring points err alike."""
+MODEL_SIGMA_M = 4e-4
+"""What the model cannot express, per vertex, as with depth."""
+NOTHING = 1.0
+"""Information of a metre's deviation: added, so that what was not seen has a factor."""
+
+
+@dataclass(frozen=True, eq=False)
+class ColourViews:
+    """The colour pictures of a batch of frames, those of one frame after those of the frame before."""
+
+    lenses: Lenses
+    """Their cameras."""
+    camera_ids: tuple[str, ...]
+    """Whose light each has."""
+    crops: PictureCrops
+    """What they show."""
+    mesh_of_view: Int[Tensor, "n"]
+    """The frame of each."""
+    turns: tuple[tuple[Int[Tensor, "_"], Int[Tensor, "_"]], ...]
+    """The frames that have an n-th picture, and which that is, for every n: a frame's sums are added in this order."""
+
+    @classmethod
+    def stacked(cls, frames: Sequence[Sequence[ColourImage]], device: torch.device | str = "cpu") -> ColourViews | None:
+        """All pictures of some frames; None where there is none. Smaller ones are filled up with black."""
+        images = [image for each in frames for image in each]
+        if not images:
+            return None
+        shapes = np.array([image.levels.shape[:2] for image in images])
+        levels = np.zeros((len(images), *shapes.max(0), 3), np.uint8)
+        for number, image in enumerate(images):
+            levels[number, : shapes[number, 0], : shapes[number, 1]] = image.levels
+        counts = [len(each) for each in frames]
+        firsts = np.cumsum([0, *counts])
+        integers = lambda values: torch.tensor(values, dtype=torch.int64, device=device)  # noqa: E731
+        turns = []
+        for turn in range(max(counts)):
+            own = [frame for frame, count in enumerate(counts) if count > turn]
+            turns.append((integers(own), integers([int(firsts[frame]) + turn for frame in own])))
+        origins = torch.tensor([image.origin for image in images], dtype=torch.int32, device=device)
+        cameras = [image.camera for image in images]
+        return cls(
+            Lenses.of(cameras, device),
+            tuple(camera.id for camera in cameras),
+            PictureCrops(torch.from_numpy(levels).to(device), origins),
+            integers(np.repeat(np.arange(len(frames)), counts).tolist()),
+            tuple(turns),
+        )
+
+    def posed(self, vertices: Float[Tensor, "t v 3"], surface: Surface, about: Int[Tensor, "n"]) -> PosedSurfaces:
+        """The frames' heads before these cameras, drawn in windows about some of the vertices."""
+        screen = self.lenses.project(vertices[self.mesh_of_view])
+        first, size_hw = windows_about(screen[:, about], self.lenses.size_hw)
+        in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
+        shown = rasterize(in_window.float(), surface.faces, size_hw, cull_backfaces=True)
+        normals = vertex_normals(vertices, surface.faces)
+        centres, windows = self.lenses.centres_world, first.to(torch.int32)
+        return PosedSurfaces(vertices, normals, self.mesh_of_view, centres, screen, shown, windows, surface.counted)
+
+
+@dataclass(frozen=True, eq=False)
+class GatheredColour:
+    """What all pictures of one frame, or of a batch of frames, say about each vertex' place."""
+
+    information: Float[Tensor, "*b v 3 3"]
+    """Of its movement in the world, 1/m^2."""
+    pull: Float[Tensor, "*b v 3"]
+    """The information times the movement that the pictures ask for, 1/m."""
+
+    @classmethod
+    def of_sums(cls, sums: Float[Tensor, "*b v 9"]) -> GatheredColour:
+        """From the six elements of the symmetric matrix and the pull."""
+        return cls(sums[..., SYMMETRIC.to(sums.device)], sums[..., 6:])
+
+    @classmethod
+    def joined(cls, parts: Sequence[GatheredColour]) -> GatheredColour:
+        """Batches one after the other."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def at(self, vertices: Int[Tensor, "n"]) -> GatheredColour:
+        """Some of the vertices."""
+        return GatheredColour(self.information[..., vertices, :, :], self.pull[..., vertices, :])
+
+    def bounded(self) -> GatheredColour:
+        """Never surer of a vertex than the model can be: (H^-1 + s^2)^-1 for H, and the same movement asked for."""
+        eye = torch.eye(3).to(self.information)
+        share = torch.linalg.inv(eye + MODEL_SIGMA_M**2 * self.information)
+        bounded = share @ self.information
+        return GatheredColour((bounded + bounded.mT) / 2, (share @ self.pull[..., None])[..., 0])
+
+
+SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+"""Place of each pair of axes among the six that differ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """How a person's skin looks: albedo of points on the surface, and the light that each camera sees it in."""
+
+    points: SurfacePoints
+    """Where on the surface."""
+    albedo: Float[Tensor, "p 3"]
+    """Linear; negative where no picture showed the point."""
+    light: dict[str, Float[Tensor, "9 3"]]
+    """By camera: radiance of its surroundings in harmonics of the world frame (`rendering.shading`)."""
+
+    def of_views(self, views: ColourViews) -> tuple[Tensor, Tensor]:
+        """As the gathering wants it; a camera that has no light of its own sees that of the others."""
+        mean = torch.stack(list(self.light.values())).mean(0)
+        return self.albedo, torch.stack([self.light.get(camera, mean) for camera in views.camera_ids]).float()
+
+    def to(self, device: torch.device | str) -> Appearance:
+        """The same on another device."""
+        light = {camera: harmonics.to(device) for camera, harmonics in self.light.items()}
+        return Appearance(self.points.to(device), self.albedo.to(device), light)
+
+
+def gather_colour(
+    vertices_world: Float[Tensor, "t v 3"], surface: Surface, views: ColourViews, appearance: Appearance
+) -> GatheredColour:
+    """What every picture says against the heads as they are now, frame by frame."""
+    posed = views.posed(vertices_world, surface, appearance.points.vertices)
+    jacobian = views.lenses.jacobian(vertices_world[views.mesh_of_view])
+    look = appearance.of_views(views)
+    of_views = gather_colours_at_vertices(appearance.points, look, posed, views.crops, jacobian, COLOUR)
+    sums = of_views.new_zeros(*vertices_world.shape[:2], 9)
+    for frames, pictures in views.turns:
+        sums[frames] += of_views[pictures]
+    return GatheredColour.of_sums(sums)
+
+
+def colour_rows(
+    points: LinearPoints,
+    state: HeadState,
+    centre: Float[Tensor, "*b 3"],
+    gathered: GatheredColour,
+    modes: int | None = None,
+) -> Rows:
+    """Three rows a vertex: the columns of its information's factor, against the movement that was asked for."""
+    sure = gathered.bounded()
+    eye = torch.eye(3).to(sure.information)
+    factor = torch.linalg.cholesky(sure.information + NOTHING * eye)
+    residual = -torch.linalg.solve_triangular(factor, sure.pull[..., None], upper=False)[..., 0]
+    seen = (sure.information.diagonal(dim1=-2, dim2=-1).sum(-1) > NOTHING)[..., None]
+    gradient = torch.where(seen[..., None], factor.mT, 0.0)
+    residual = torch.where(seen, residual, 0.0).flatten(-2)
+    return Rows(residual, *chain_rule(points, state, centre, gradient, modes=modes))
