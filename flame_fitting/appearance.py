@@ -34,6 +34,8 @@ OUTLIER_LEVEL = 0.06
 """Scale of the robust kernel of levels, in [0, 1]."""
 RELATIVE_SIGMA = 0.1
 """Scale of the robust kernel of light, as a share of what was seen."""
+LIGHT_STRIDE = 5
+"""Light is told by every so-manieth point: it has 27 numbers, and points are thousands."""
 DARK = 0.05
 """Points that receive less than this share of the light say nothing about their albedo."""
 SMOOTH_LIGHT = 1e-5
@@ -49,7 +51,7 @@ def skin_points(model: HeadModel) -> SurfacePoints:
     if blinks:
         face &= (model.expression_basis[blinks].norm(dim=2).amax(0) < LID_MOVE_M).numpy()
     faces = model.faces.numpy()
-    return points_on(model.template.numpy().astype(np.float64), faces, face[faces].all(1))
+    return points_on(model.template.numpy().astype(np.float64), faces, np.asarray(face[faces].all(1)))
 
 
 def points_on(
@@ -140,7 +142,7 @@ def _even(like: Tensor) -> Float[Tensor, "9 3"]:
 def _views(
     points: SurfacePoints, surface: Surface, vertices: Float[Tensor, "t v 3"], pictures: ColourViews
 ) -> list[_View]:
-    seen = look_up_colours(points, pictures.posed(vertices, surface, points.vertices), pictures.crops, COLOUR)
+    seen = look_up_colours(points, pictures.posed(vertices, surface, points.vertices), pictures.levels, COLOUR)
     views = []
     for number, camera in enumerate(pictures.camera_ids):
         shown = torch.nonzero(seen.cosines[number] > 0).squeeze(1)
@@ -157,12 +159,13 @@ def _albedo(
     """The weighted mean of what each view says, less of what strays from the last one; and which points were seen."""
     new = lambda: views[0].linear.new_zeros(count, 3)  # noqa: E731
     total, weights = new(), new()
+    level = None if before is None else srgb_encode(before.clip(0, 1))
     for view in views:
         received = irradiance(light[view.camera], view.normal).clip(min=DARK)
         found = view.linear / received
         weight = view.weight * received**2
-        if before is not None:
-            apart = srgb_encode(found.clip(0, 1)) - srgb_encode(before[view.point].clip(0, 1))
+        if level is not None:
+            apart = srgb_encode(found.clip(0, 1)) - level[view.point]
             weight = weight * geman_mcclure(apart, OUTLIER_LEVEL)
         total.index_add_(0, view.point, weight * found)
         weights.index_add_(0, view.point, weight)
@@ -171,8 +174,9 @@ def _albedo(
 
 def _light(views: list[_View], albedo: Float[Tensor, "p 3"], before: Float[Tensor, "9 3"]) -> Float[Tensor, "9 3"]:
     """One camera's light, given the albedo: a robust linear problem a channel."""
-    normals, weight = torch.cat([v.normal for v in views]), torch.cat([v.weight for v in views])
-    seen, own = torch.cat([v.linear for v in views]), torch.cat([albedo[v.point] for v in views])
+    some = slice(None, None, LIGHT_STRIDE)
+    normals, weight = torch.cat([v.normal[some] for v in views]), torch.cat([v.weight[some] for v in views])
+    seen, own = torch.cat([v.linear[some] for v in views]), torch.cat([albedo[v.point[some]] for v in views])
     bands = _bands(normals)
     sigma = RELATIVE_SIGMA * seen.clip(min=0.02)
     kernel = geman_mcclure(seen - own * (bands @ before), sigma)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -61,6 +61,8 @@ class DepthImage:
 
 CROP_MARGIN = 0.3
 """Of the landmarks' extent, about them: a face and what its triangles reach."""
+LARGE_PX = 400
+"""Faces are compared at this size at least; from twice as large on pixels are averaged, which bounds memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +70,13 @@ class ColourImage:
     """The part of one colour picture that shows the face."""
 
     camera: Camera
-    """Where it was taken."""
+    """Where it was taken, as if its sensor had this part alone."""
     levels: UInt8[np.ndarray, "h w 3"]
     """sRGB counts."""
-    origin: tuple[int, int]
-    """First row and column in the whole picture."""
 
     @classmethod
     def about(cls, view: ViewLandmarks, picture: UInt8[np.ndarray, "h w 3"]) -> ColourImage | None:
-        """The picture about a view's landmarks, copied; None where they lie outside of it."""
+        """The picture about a view's landmarks, copied, coarser where it is large; None where it misses them."""
         points = view.points_px[view.confidence > 0]
         margin = CROP_MARGIN * float(np.ptp(points, axis=0).max())
         size = np.array(picture.shape[1::-1])
@@ -84,7 +84,16 @@ class ColourImage:
         right, bottom = np.clip(np.ceil(points.max(0) + margin), 0, size).astype(int)
         if right <= left or bottom <= top:
             return None
-        return cls(view.camera, picture[top:bottom, left:right].copy(), (int(top), int(left)))
+        crop, camera, step = picture[top:bottom, left:right], view.camera, 1
+        while max(crop.shape[:2]) > 2 * LARGE_PX:
+            rows, columns = (side // 2 for side in crop.shape[:2])
+            crop = cv2.resize(crop[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
+            step *= 2
+        # The grid of coarser pixels starts at the crop's corner: the camera's image does, too.
+        K = camera.K.copy()
+        K[:2, 2] -= (left, top)
+        K[:2] /= step
+        return cls(replace(camera, K=K, image_size_hw=crop.shape[:2]), np.ascontiguousarray(crop))
 
 
 @dataclass(frozen=True, eq=False)

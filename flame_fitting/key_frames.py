@@ -15,9 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flame_fitting.appearance import learn_appearance
 from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_residuals
 from flame_fitting.losses.linear_head import HeadState
-from flame_fitting.losses.point_to_plane import GatheredDepth
+from flame_fitting.losses.photometric import Appearance
+from flame_fitting.losses.vertex_evidence import VertexEvidence
 from flame_fitting.scene import FrameObservations, HeadScene, SeenFrames
 from flame_fitting.solver import FrameEquations, HeadPrior, Step, normal_equations, solve_arrow
 from flame_fitting.stages import Stage
@@ -76,11 +78,16 @@ class KeyFrames:
         some = batches(len(states), self.scene.device)
         return list(zip((HeadState.stacked(states[s], self.scene.device) for s in some), self.stacked, strict=True))
 
-    def gathered(self, states: list[HeadState], stage: Stage) -> tuple[HeadState, GatheredDepth]:
-        """All frames in one batch, and their depth against the head as it is now."""
+    def told(self, states: list[HeadState], stage: Stage) -> tuple[HeadState, VertexEvidence]:
+        """All frames in one batch, and what their pictures say of the head as it is now."""
         scene = self.scene
-        work = lambda pair: scene.gathered(pair[0], pair[1], stage.gate)  # noqa: E731
-        return HeadState.stacked(states, scene.device), GatheredDepth.joined(in_threads(work, self.batched(states)))
+        work = lambda pair: scene.told(pair[0], pair[1], stage)  # noqa: E731
+        return HeadState.stacked(states, scene.device), VertexEvidence.joined(in_threads(work, self.batched(states)))
+
+    def appearance(self, states: list[HeadState]) -> Appearance | None:
+        """How the skin looks, with the heads as they are now; None without colour pictures."""
+        shown = [(self.scene.surface.in_world(at), seen.colours) for at, seen in self.batched(states)]
+        return learn_appearance(self.scene.points, self.scene.skin, [(v, c) for v, c in shown if c is not None])
 
     def step(self, states: list[HeadState], stage: Stage) -> list[HeadState]:
         """One Gauss-Newton step of all frames and the identity they share."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from flame_fitting.appearance import learn_appearance, relit
+from flame_fitting.appearance import relit
 from flame_fitting.chain import TemporalPrior
 from flame_fitting.evidence import Evidence, ViewLandmarks
 from flame_fitting.key_frames import KeyFrames, first_states, in_threads
@@ -38,6 +38,8 @@ class PersonConfig:
     """Frames that are solved together; more cost time in proportion and tell less and less."""
     rounds: int = 4
     """Turns of learning the person's own shapes and solving the frames again."""
+    colour_rounds: int = 2
+    """Turns after these in which colour tells, too."""
     steps_a_round: int = 2
     """Gauss-Newton steps in each."""
     stages: tuple[Stage, ...] = IDENTITY_STAGES
@@ -110,11 +112,13 @@ def fit_person(
     config = config or PersonConfig()
     chosen = choose_key_frames(evidence, config.key_frames)
     scene = HeadScene.of(head).to(device)
-    seen = [FrameObservations.of(evidence, head.landmarks, frame) for frame in chosen]
+    observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame)  # noqa: E731
+    seen = [replace(observe(frame), colours=evidence.colours(frame)) for frame in chosen]
     prior = prior_of_few(config.prior, len(chosen))
     frames = KeyFrames(scene, seen, prior)
     states = first_states(scene, seen)
-    total = sum(stage.steps for stage in config.stages) + config.rounds * config.steps_a_round
+    rounds = config.rounds + config.colour_rounds
+    total = sum(stage.steps for stage in config.stages) + rounds * config.steps_a_round
     done = 0
 
     def step(stage: Stage) -> None:
@@ -130,17 +134,17 @@ def fit_person(
     last = config.stages[-1]
     if any(each.depth for each in seen):
         fields = PersonalFields.of(scene, config.personal)
-        for _ in range(config.rounds):
-            measured = frames.gathered(states, last)
-            learnt = learn_person(scene.surface, frames.scene.surface, measured, fields, config.personal, scene.trust)
-            frames = frames.with_scene(scene.with_surface(learnt))
+        coloured = replace(last, identity_modes=0, colour=COUPLED_STAGE.colour)
+        for stage in [last] * config.rounds + [coloured] * config.colour_rounds:
+            if stage.colour:
+                frames = frames.with_scene(replace(frames.scene, appearance=frames.appearance(states)))
+            told = frames.told(states, stage)
+            learnt = learn_person(scene.surface, frames.scene.surface, told, fields, config.personal)
+            frames = frames.with_scene(frames.scene.with_surface(learnt))
             for _ in range(config.steps_a_round):
-                step(last)
+                step(stage)
     person = _person(frames, states, tuple(chosen))
-    known = person.scene(HeadScene.of(head)).to(device)
-    return person.with_appearance(
-        learn_appearance(known.points, known.skin, _coloured(known, states, chosen, evidence))
-    )
+    return person.with_appearance(frames.appearance(states))
 
 
 def relit_person(head: Head, person: Person, evidence: Evidence, config: PersonConfig | None = None) -> Person:
@@ -155,20 +159,9 @@ def relit_person(head: Head, person: Person, evidence: Evidence, config: PersonC
     observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame)  # noqa: E731
     states = in_threads(lambda frame: tracker.frame(observe(frame)), chosen)
     posed = [(state, frame) for state, frame in zip(states, chosen, strict=True) if state is not None]
-    frames = _coloured(scene, [state for state, _ in posed], [frame for _, frame in posed], evidence)
-    return person.with_appearance(relit(scene.appearance, scene.skin, frames))
-
-
-def _coloured(
-    scene: HeadScene, states: Sequence[HeadState], chosen: Sequence[int], evidence: Evidence
-) -> Iterator[tuple[Float[torch.Tensor, "t v 3"], ColourViews]]:
-    """Heads and pictures, frame by frame; states of a known person or with an identity that is in the surface."""
-    none = torch.zeros(0, dtype=torch.float64)
-    for state, frame in zip(states, chosen, strict=True):
-        views = ColourViews.stacked([evidence.colours(frame)], scene.device)
-        if views is not None:
-            batch = HeadState.stacked([replace(state, identity=none)], scene.device)
-            yield scene.surface.in_world(batch), views
+    pictures = [(state, ColourViews.stacked([evidence.colours(frame)])) for state, frame in posed]
+    shown = [(scene.surface.in_world(HeadState.stacked([state])), views) for state, views in pictures if views]
+    return person.with_appearance(relit(scene.appearance, scene.skin, shown))
 
 
 def fewness(key_frames: int) -> float:

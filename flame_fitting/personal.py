@@ -22,7 +22,7 @@ from torch import Tensor
 
 from flame_fitting.key_frames import in_threads
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
-from flame_fitting.losses.point_to_plane import MODEL_SIGMA_M, GatheredDepth
+from flame_fitting.losses.vertex_evidence import SYMMETRIC, VertexEvidence
 from flame_fitting.models.gaussian_process import kernel_functions
 from flame_fitting.scene import HeadScene
 
@@ -76,34 +76,33 @@ class PersonalFields:
 def learn_person(
     general: LinearPoints,
     current: LinearPoints,
-    frames: tuple[HeadState, GatheredDepth],
+    frames: tuple[HeadState, VertexEvidence],
     fields: PersonalFields,
     prior: PersonalPrior,
-    trust: Float[Tensor, "v"],
 ) -> LinearPoints:
     """The surface with the person's own neutral shape and expressions, given curves and poses of a batch of frames.
 
-    `general` has what the model says about this identity, `current` what was learnt so far, against which the depth of
-    each frame was gathered.
+    `general` has what the model says about this identity, `current` what was learnt so far, from which the evidence of
+    each frame is counted.
     """
     states, gathered = frames
-    vertices = torch.from_numpy(fields.vertices).to(trust.device)
-    average, now, measured = general.at(vertices), current.at(vertices), gathered.at(vertices)
+    device = states.curves.device
+    vertices = torch.from_numpy(fields.vertices).to(device)
+    average, now = general.at(vertices), current.at(vertices)
+    measured = gathered.at(vertices).in_head(states.rotation)
+    measured = measured.measured_from(now.in_head(states) - average.in_head(states))
     size = torch.linalg.vector_norm(average.expression_basis, dim=2)
     strength = torch.where(states.curves > prior.active, states.curves, 0.0)
     learnt = torch.nonzero((strength > 0).any(0) & (size.amax(1) > 1e-4)).squeeze(1)
-    directions = measured.normals @ states.rotation
-    target = measured.residual_m + (directions * (now.in_head(states) - average.in_head(states))).sum(-1)
-    depth = MeasuredDepth(directions, _precision(measured, trust[vertices]) * prior.independence, target)
-    shape, expression = (torch.from_numpy(part).to(trust.device) for part in (fields.shape, fields.expression))
+    shape, expression = (torch.from_numpy(part).to(device) for part in (fields.shape, fields.expression))
     unknowns = PersonalUnknowns(shape, expression, size[learnt], strength[:, learnt])
-    hessian, towards = personal_equations(unknowns, depth)
+    hessian, towards = personal_equations(unknowns, measured)
+    hessian.mul_(prior.independence).diagonal().add_(1)
     for k, name in enumerate(learnt.tolist()):
         along = (unknowns.block(k).T @ average.expression_basis[name]).flatten()
         along = along / torch.linalg.vector_norm(along).clamp_min(1e-20)
         hessian[unknowns.of(k), unknowns.of(k)] += SAME_STRENGTH * torch.outer(along, along)
-    hessian.diagonal().add_(1)
-    found = torch.cholesky_solve(towards[:, None], torch.linalg.cholesky(hessian))[:, 0]
+    found = torch.cholesky_solve(prior.independence * towards[:, None], torch.linalg.cholesky(hessian))[:, 0]
     mean, expressions = general.mean.clone(), general.expression_basis.clone()
     mean[vertices] += unknowns.shape @ found[: unknowns.wide].reshape(-1, 3)
     for k, name in enumerate(learnt.tolist()):
@@ -139,24 +138,8 @@ class PersonalUnknowns:
         return self.size_m[shape, :, None] * self.expression
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredDepth:
-    """Distances along directions, frame by frame and vertex by vertex."""
-
-    directions: Float[Tensor, "t n 3"]
-    """Normals in the head's frame."""
-    precision: Float[Tensor, "t n"]
-    """1/m^2; 0 where nothing was measured."""
-    target_m: Float[Tensor, "t n"]
-    """How far outside the general surface the depth lies, metres."""
-
-
-SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-"""Place of each pair of axes among the six that differ."""
-
-
 def personal_equations(
-    unknowns: PersonalUnknowns, depth: MeasuredDepth
+    unknowns: PersonalUnknowns, measured: VertexEvidence
 ) -> tuple[Float[Tensor, "p p"], Float[Tensor, "p"]]:
     """J^T J and J^T r of all coefficients over all frames, without ever writing down J.
 
@@ -164,9 +147,8 @@ def personal_equations(
     of the direction. So frames are summed first, into one symmetric 3x3 matrix a vertex and pair of shapes, and the
     functions' products come once for all frames.
     """
-    axes = torch.triu_indices(3, 3, device=depth.directions.device)
-    outer = (depth.directions[..., axes[0]] * depth.directions[..., axes[1]] * depth.precision[..., None]).mT
-    pull = depth.directions * (depth.precision * depth.target_m)[..., None]
+    axes = torch.triu_indices(3, 3, device=measured.pull.device)
+    outer, pull = measured.information[..., axes[0], axes[1]].mT, measured.pull
     shape, expression, strength = unknowns.shape, unknowns.expression, unknowns.strength
     size = unknowns.wide + 3 * expression.shape[1] * strength.shape[1]
     hessian, towards = shape.new_zeros(size, size), shape.new_zeros(size)
@@ -205,9 +187,3 @@ def _interleaved(blocks: Float[Tensor, "6 l r"]) -> Float[Tensor, "l3 r3"]:
     """A block of the Hessian from its six pairs of axes: coefficients are ordered by function, then axis."""
     whole = blocks[SYMMETRIC.to(blocks.device)]
     return whole.permute(2, 0, 3, 1).reshape(3 * blocks.shape[1], 3 * blocks.shape[2])
-
-
-def _precision(gathered: GatheredDepth, trust: Float[Tensor, "n"]) -> Float[Tensor, "t n"]:
-    """Of each vertex's measured distance, 1/m^2; 0 where nothing was measured."""
-    precision = trust / (1 / gathered.weight.clamp_min(1e-9) + MODEL_SIGMA_M**2)
-    return torch.where(gathered.weight > 1, precision, 0.0)

@@ -19,6 +19,7 @@ from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.losses.pairs import CurvePairs, pair_rows
 from flame_fitting.losses.photometric import Appearance, ColourViews, colour_rows, gather_colour
 from flame_fitting.losses.point_to_plane import DepthGate, DepthViews, GatheredDepth, Surface, depth_rows, gather_depth
+from flame_fitting.losses.vertex_evidence import VertexEvidence
 from flame_fitting.models.head_model import LandmarkEmbedding
 from flame_fitting.models.plain_model import Head
 from flame_fitting.solver import Weight
@@ -199,6 +200,14 @@ class HeadScene:
         if seen.depth is None:
             return GatheredDepth.of_sums(vertices.new_zeros(*vertices.shape[:2], 2), torch.zeros_like(vertices))
         return gather_depth(vertices, self.drawn, seen.depth, gate)
+
+    def told(self, state: HeadState, seen: SeenFrames, stage: Stage) -> VertexEvidence:
+        """What depth and colour say of where vertices should move, whatever moves them."""
+        told = VertexEvidence.of_depth(self.gathered(state, seen, stage.gate), self.trust)
+        if stage.colour and seen.colours is not None and self.appearance is not None:
+            colour = gather_colour(self.surface.in_world(state), self.skin, seen.colours, self.appearance)
+            told = told.plus(colour.bounded(), stage.colour)
+        return told
 
     def terms(self, state: HeadState, seen: SeenFrames, stage: Stage) -> list[Term]:
         """All residuals of a batch of frames, with the weights of a stage."""

@@ -45,7 +45,7 @@ class TrackConfig:
     """How curves and head move."""
     coupled: Stage = COUPLED_STAGE
     """The plan for all frames together."""
-    coupled_steps: int = 3
+    coupled_steps: int = 2
     """Steps of all frames together after each was fitted by itself."""
     overlap: int = 16
     """Frames on both sides of a segment that are fitted for its sake alone."""

@@ -53,5 +53,5 @@ TRACKING_STAGES = (
     Stage("fine", 4, 0, True, 0.003, 1.0, TIGHT, landmark_alone=0.3, gaze=1.0),
 )
 """A frame of a known person."""
-COUPLED_STAGE = replace(TRACKING_STAGES[-1], name="coupled", colour=0.3)
+COUPLED_STAGE = replace(TRACKING_STAGES[-1], name="coupled", colour=0.4)
 """All frames together. Colour joins in where frames are posed already: it pulls from a pixel or two away."""

@@ -12,7 +12,7 @@ from flame_fitting.key_frames import batches, first_state, frame_equations, in_t
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.scene import FrameObservations, HeadScene, SeenFrames
 from flame_fitting.solver import FrameEquations, HeadPrior, Step, solve_arrow
-from flame_fitting.stages import Stage
+from flame_fitting.stages import COUPLED_STAGE, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Tracker:
     """How they move."""
     stages: tuple[Stage, ...]
     """The plan for a frame."""
-    coupled: Stage
+    coupled: Stage = COUPLED_STAGE
     """The plan for all frames together."""
 
     def frame(self, seen: FrameObservations) -> HeadState | None:

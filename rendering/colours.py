@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Int, Int32, UInt8
@@ -39,7 +40,7 @@ class ColourModel:
     least_light: float
     """What a point receives at least, of a light of 1: harmonics fall below what any studio leaves dark."""
 
-    def for_kernels(self) -> Seeing:
+    def for_kernels(self) -> Any:
         """As kernels take it."""
         seeing = Seeing()
         for name in ("sigma", "robust", "min_cosine", "hidden_m", "jump_m", "least_light"):
@@ -98,16 +99,6 @@ class PosedSurfaces:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureCrops:
-    """Parts of pictures, of one size."""
-
-    levels: UInt8[Tensor, "n h w 3"]
-    """sRGB counts."""
-    origins: Int32[Tensor, "n 2"]
-    """First row and column of each in its whole picture."""
-
-
-@dataclass(frozen=True, eq=False)
 class SeenColours:
     """What pictures show of points."""
 
@@ -120,7 +111,7 @@ class SeenColours:
 
 
 def look_up_colours(
-    points: SurfacePoints, surfaces: PosedSurfaces, pictures: PictureCrops, model: ColourModel
+    points: SurfacePoints, surfaces: PosedSurfaces, pictures: UInt8[Tensor, "n h w 3"], model: ColourModel
 ) -> SeenColours:
     """The colours of all points in all views."""
     device, count = points.faces.device, len(points.barycentric)
@@ -138,7 +129,7 @@ def gather_colours_at_vertices(
     points: SurfacePoints,
     look: tuple[Float32[Tensor, "p 3"], Float32[Tensor, "n 9 3"]],
     surfaces: PosedSurfaces,
-    pictures: PictureCrops,
+    pictures: UInt8[Tensor, "n h w 3"],
     jacobian: Float[Tensor, "n v 2 3"],
     model: ColourModel,
 ) -> Float[Tensor, "n v 9"]:
@@ -162,7 +153,7 @@ def gather_colours_at_vertices(
     return sum_corners(sums.reshape(views, -1, 3, 9), shared, shared_by_views=False)
 
 
-def _inputs(surfaces: PosedSurfaces, pictures: PictureCrops) -> list[object]:
+def _inputs(surfaces: PosedSurfaces, pictures: UInt8[Tensor, "n h w 3"]) -> list[object]:
     shown = surfaces.fragments
     return [
         scalars(surfaces.mesh_of_view.to(torch.int32)),
@@ -171,8 +162,7 @@ def _inputs(surfaces: PosedSurfaces, pictures: PictureCrops) -> list[object]:
         vectors(surfaces.screen.contiguous()),
         vectors(surfaces.centres.contiguous()),
         scalars(surfaces.windows.contiguous()),
-        scalars(pictures.origins.contiguous()),
-        scalars(pictures.levels.contiguous()),
+        scalars(pictures.contiguous()),
         scalars(shown.face_index),
         scalars(shown.depth),
         scalars(surfaces.counted),

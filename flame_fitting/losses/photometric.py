@@ -9,25 +9,24 @@ a pull, and 100,000 points cost as much as 2,000 vertices. Sources: Lucas & Kana
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flame_fitting.evidence import ColourImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
 from flame_fitting.losses.point_to_plane import Surface, windows_about
-from rendering.colours import ColourModel, PictureCrops, PosedSurfaces, SurfacePoints, gather_colours_at_vertices
+from flame_fitting.losses.vertex_evidence import VertexEvidence
+from rendering.colours import ColourModel, PosedSurfaces, SurfacePoints, gather_colours_at_vertices
 from rendering.distances import vertex_normals
 from rendering.lenses import Lenses
 from rendering.rasterize import rasterize
 
 COLOUR = ColourModel(sigma=0.04, robust=2.0, min_cosine=0.25, hidden_m=0.003, jump_m=0.01, least_light=0.02)
 """Levels differ by shading that harmonics do not hold rather than by noise: neighbouring points err alike."""
-MODEL_SIGMA_M = 4e-4
-"""What the model cannot express, per vertex, as with depth."""
 NOTHING = 1.0
 """Information of a metre's deviation: added, so that what was not seen has a factor."""
 
@@ -40,8 +39,8 @@ class ColourViews:
     """Their cameras."""
     camera_ids: tuple[str, ...]
     """Whose light each has."""
-    crops: PictureCrops
-    """What they show."""
+    levels: UInt8[Tensor, "n h w 3"]
+    """sRGB counts."""
     mesh_of_view: Int[Tensor, "n"]
     """The frame of each."""
     turns: tuple[tuple[Int[Tensor, "_"], Int[Tensor, "_"]], ...]
@@ -64,12 +63,11 @@ class ColourViews:
         for turn in range(max(counts)):
             own = [frame for frame, count in enumerate(counts) if count > turn]
             turns.append((integers(own), integers([int(firsts[frame]) + turn for frame in own])))
-        origins = torch.tensor([image.origin for image in images], dtype=torch.int32, device=device)
         cameras = [image.camera for image in images]
         return cls(
             Lenses.of(cameras, device),
             tuple(camera.id for camera in cameras),
-            PictureCrops(torch.from_numpy(levels).to(device), origins),
+            torch.from_numpy(levels).to(device),
             integers(np.repeat(np.arange(len(frames)), counts).tolist()),
             tuple(turns),
         )
@@ -83,41 +81,6 @@ class ColourViews:
         normals = vertex_normals(vertices, surface.faces)
         centres, windows = self.lenses.centres_world, first.to(torch.int32)
         return PosedSurfaces(vertices, normals, self.mesh_of_view, centres, screen, shown, windows, surface.counted)
-
-
-@dataclass(frozen=True, eq=False)
-class GatheredColour:
-    """What all pictures of one frame, or of a batch of frames, say about each vertex' place."""
-
-    information: Float[Tensor, "*b v 3 3"]
-    """Of its movement in the world, 1/m^2."""
-    pull: Float[Tensor, "*b v 3"]
-    """The information times the movement that the pictures ask for, 1/m."""
-
-    @classmethod
-    def of_sums(cls, sums: Float[Tensor, "*b v 9"]) -> GatheredColour:
-        """From the six elements of the symmetric matrix and the pull."""
-        return cls(sums[..., SYMMETRIC.to(sums.device)], sums[..., 6:])
-
-    @classmethod
-    def joined(cls, parts: Sequence[GatheredColour]) -> GatheredColour:
-        """Batches one after the other."""
-        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
-
-    def at(self, vertices: Int[Tensor, "n"]) -> GatheredColour:
-        """Some of the vertices."""
-        return GatheredColour(self.information[..., vertices, :, :], self.pull[..., vertices, :])
-
-    def bounded(self) -> GatheredColour:
-        """Never surer of a vertex than the model can be: (H^-1 + s^2)^-1 for H, and the same movement asked for."""
-        eye = torch.eye(3).to(self.information)
-        share = torch.linalg.inv(eye + MODEL_SIGMA_M**2 * self.information)
-        bounded = share @ self.information
-        return GatheredColour((bounded + bounded.mT) / 2, (share @ self.pull[..., None])[..., 0])
-
-
-SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-"""Place of each pair of axes among the six that differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,23 +107,23 @@ class Appearance:
 
 def gather_colour(
     vertices_world: Float[Tensor, "t v 3"], surface: Surface, views: ColourViews, appearance: Appearance
-) -> GatheredColour:
+) -> VertexEvidence:
     """What every picture says against the heads as they are now, frame by frame."""
     posed = views.posed(vertices_world, surface, appearance.points.vertices)
     jacobian = views.lenses.jacobian(vertices_world[views.mesh_of_view])
     look = appearance.of_views(views)
-    of_views = gather_colours_at_vertices(appearance.points, look, posed, views.crops, jacobian, COLOUR)
+    of_views = gather_colours_at_vertices(appearance.points, look, posed, views.levels, jacobian, COLOUR)
     sums = of_views.new_zeros(*vertices_world.shape[:2], 9)
     for frames, pictures in views.turns:
         sums[frames] += of_views[pictures]
-    return GatheredColour.of_sums(sums)
+    return VertexEvidence.of_sums(sums)
 
 
 def colour_rows(
     points: LinearPoints,
     state: HeadState,
     centre: Float[Tensor, "*b 3"],
-    gathered: GatheredColour,
+    gathered: VertexEvidence,
     modes: int | None = None,
 ) -> Rows:
     """Three rows a vertex: the columns of its information's factor, against the movement that was asked for."""

@@ -88,8 +88,7 @@ def pixel(pictures: wp.array4d(dtype=wp.uint8), view: int, row: int, column: int
     )
 
 
-@wp.struct
-class Patch:
+class _Patch:
     """A picture about a point, between its pixels."""
 
     level: wp.vec3f
@@ -98,6 +97,9 @@ class Patch:
     """Change per pixel to the right: half the difference of the levels a pixel to both sides."""
     along_y: wp.vec3f
     """Change per pixel downwards."""
+
+
+Patch: Any = wp.struct(_Patch)
 
 
 @wp.func
@@ -118,7 +120,9 @@ def patch_at(pictures: wp.array4d(dtype=wp.uint8), view: int, x: wp.float32, y: 
     to_right = (pixel(pictures, view, row, column + 2) * up + pixel(pictures, view, row + 1, column + 2) * down) * right
     to_left = (pixel(pictures, view, row, column - 1) * up + pixel(pictures, view, row + 1, column - 1) * down) * left
     inner_x = (b * up + d * down) * left - (a * up + c * down) * right
-    downwards = (pixel(pictures, view, row + 2, column) * left + pixel(pictures, view, row + 2, column + 1) * right) * down
+    downwards = (
+        pixel(pictures, view, row + 2, column) * left + pixel(pictures, view, row + 2, column + 1) * right
+    ) * down
     upwards = (pixel(pictures, view, row - 1, column) * left + pixel(pictures, view, row - 1, column + 1) * right) * up
     inner_y = (c * left + d * right) * up - (a * left + b * right) * down
     patch = Patch()
@@ -151,8 +155,7 @@ def received(light: wp.array2d(dtype=wp.vec3f), view: int, n: wp.vec3f) -> wp.ve
     return total + light[view, 8] * (0.546274 * (n[0] * n[0] - n[1] * n[1]))
 
 
-@wp.struct
-class Place:
+class _Place:
     """A point of the surface as a view has it."""
 
     seen: bool
@@ -169,6 +172,9 @@ class Place:
     """Weights of the corners on the screen."""
 
 
+Place: Any = wp.struct(_Place)
+
+
 @wp.func
 @no_type_check
 def place_of(
@@ -181,7 +187,6 @@ def place_of(
     screen: wp.array2d(dtype=wp.vec3d),
     centres: wp.array(dtype=wp.vec3d),
     windows: wp.array2d(dtype=wp.int32),
-    origins: wp.array2d(dtype=wp.int32),
     pictures: wp.array4d(dtype=wp.uint8),
     face_index: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=wp.float32),
@@ -210,8 +215,8 @@ def place_of(
         at_y = float(a[1]) * s[0] + float(b[1]) * s[1] + float(c[1]) * s[2]
         row = int(wp.floor(at_y)) - windows[view, 0]
         column = int(wp.floor(at_x)) - windows[view, 1]
-        place.x = at_x - float(origins[view, 1])
-        place.y = at_y - float(origins[view, 0])
+        place.x = at_x
+        place.y = at_y
         inside = place.x > 2.0 and place.y > 2.0
         inside = inside and place.x < float(pictures.shape[2]) - 2.0 and place.y < float(pictures.shape[1]) - 2.0
         if inside:
@@ -234,7 +239,6 @@ def look_up(
     screen: wp.array2d(dtype=wp.vec3d),
     centres: wp.array(dtype=wp.vec3d),
     windows: wp.array2d(dtype=wp.int32),
-    origins: wp.array2d(dtype=wp.int32),
     pictures: wp.array4d(dtype=wp.uint8),
     face_index: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=wp.float32),
@@ -260,7 +264,6 @@ def look_up(
         screen,
         centres,
         windows,
-        origins,
         pictures,
         face_index,
         depth,
@@ -295,7 +298,6 @@ def gather_colours(
     screen: wp.array2d(dtype=wp.vec3d),
     centres: wp.array(dtype=wp.vec3d),
     windows: wp.array2d(dtype=wp.int32),
-    origins: wp.array2d(dtype=wp.int32),
     pictures: wp.array4d(dtype=wp.uint8),
     face_index: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=wp.float32),
@@ -332,7 +334,6 @@ def gather_colours(
                 screen,
                 centres,
                 windows,
-                origins,
                 pictures,
                 face_index,
                 depth,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.evidence import ColourImage, DepthImage, EvidenceCameras, ViewLandmarks
 from flame_fitting.losses.gaze import IRIS_CENTRES
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.models.head_model import HeadModel
@@ -152,6 +152,10 @@ class ExactTake:
     def depth(self, frame: int) -> tuple[DepthImage, ...]:
         """All depth pictures of a frame."""
         return tuple(depth_of(self.of, self.states[frame], by) for by in self.depth_cameras)
+
+    def colours(self, frame: int) -> tuple[ColourImage, ...]:
+        """None."""
+        return ()
 
 
 def noisy(sigma_px: float) -> Disturb:

@@ -86,11 +86,11 @@ def test_key_frames_side_by_side_step_as_those_one_by_one(monkeypatch, device):
         assert torch.allclose(found.identity, want.identity, atol=1e-7)
         apart = scene(MODES).surface.in_world(found) - scene(MODES).surface.in_world(want)
         assert apart.norm(dim=1).max() < 1e-7
-    (at, gathered), alone = frames.gathered(states, EVERYTHING), KeyFrames(scene(MODES), seen, CURVE_PRIOR)
+    (at, told), alone = frames.told(states, EVERYTHING), KeyFrames(scene(MODES), seen, CURVE_PRIOR)
     assert at.curves.device.type == device
-    want = alone.gathered(states, EVERYTHING)[1].weight
-    torch.testing.assert_close(gathered.weight.cpu(), want, rtol=1e-6, atol=1e-6 * float(want.max()))
-    assert not gathered.weight[1].any(), "a frame without depth"
+    want = alone.told(states, EVERYTHING)[1].information
+    torch.testing.assert_close(told.information.cpu(), want, rtol=1e-6, atol=1e-6 * float(want.max()))
+    assert not told.information[1].any(), "a frame without depth"
 
 
 def test_rows_of_single_frames_make_a_batch_that_says_the_same():

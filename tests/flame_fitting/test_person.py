@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flame_fitting.evidence import DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.evidence import ColourImage, DepthImage, EvidenceCameras, ViewLandmarks
 from flame_fitting.person import (
     CURVE_PRIOR,
     PersonConfig,
@@ -57,6 +57,10 @@ class DrawnFaces:
         return tuple(ViewLandmarks(by, points, np.ones(POINTS)) for by in COLOUR[: self.views[frame]])
 
     def depth(self, frame: int) -> tuple[DepthImage, ...]:
+        """None."""
+        return ()
+
+    def colours(self, frame: int) -> tuple[ColourImage, ...]:
         """None."""
         return ()
 

@@ -9,8 +9,8 @@ import torch
 
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.point_to_plane import GatheredDepth
+from flame_fitting.losses.vertex_evidence import VertexEvidence
 from flame_fitting.personal import (
-    MeasuredDepth,
     PersonalFields,
     PersonalPrior,
     PersonalUnknowns,
@@ -40,17 +40,20 @@ def index(name: str) -> int:
     return int(named(**{name: 1.0}).argmax())
 
 
-def measured(of: LinearPoints, against: LinearPoints, at: HeadState, weight: float = 1e9) -> GatheredDepth:
+def distances(of: LinearPoints, against: LinearPoints, at: HeadState, weight: float = 1e9) -> GatheredDepth:
     """Noise-free distances of true heads outside other ones, at all their vertices."""
     heads, truths = against.in_world(at).numpy(), of.in_world(at).numpy()
     normals = np.stack([vertex_normals(head, scene(0).faces) for head in heads])
     distance = ((truths - heads) * normals).sum(-1)
-    return GatheredDepth(
-        torch.full(distance.shape, weight, dtype=torch.float64), torch.from_numpy(distance), torch.from_numpy(normals)
-    )
+    weights = torch.full(distance.shape, weight, dtype=torch.float64)
+    return GatheredDepth(weights, torch.from_numpy(distance), torch.from_numpy(normals))
 
 
-def frames_of(true: LinearPoints, current: LinearPoints, weight: float = 1e9) -> tuple[HeadState, GatheredDepth]:
+def measured(of: LinearPoints, against: LinearPoints, at: HeadState, weight: float = 1e9) -> VertexEvidence:
+    return VertexEvidence.of_depth(distances(of, against, at, weight), scene(0).trust)
+
+
+def frames_of(true: LinearPoints, current: LinearPoints, weight: float = 1e9) -> tuple[HeadState, VertexEvidence]:
     turns = np.random.default_rng(0).normal(0, 0.1, (len(FACES), 3))
     each = [state(named(**face), tuple(turn.tolist())) for face, turn in zip(FACES, turns, strict=True)]
     at = HeadState.stacked(each)
@@ -77,14 +80,15 @@ def learn(true: LinearPoints, rounds: int = 1, weight: float = 1e9) -> LinearPoi
     general = current = scene(0).surface
     for _ in range(rounds):
         frames = frames_of(true, current, weight)
-        current = learn_person(general, current, frames, fields(), PRIOR, scene(0).trust)
+        current = learn_person(general, current, frames, fields(), PRIOR)
     return current
 
 
 def off_along_normals(found: LinearPoints, true: LinearPoints) -> np.ndarray:
     """Root mean square over the face of the distance along the normals in every frame, metres."""
     face = scene(0).face
-    return np.sqrt((frames_of(true, found)[1].residual_m.numpy()[:, face] ** 2).mean(1))
+    off = distances(true, found, frames_of(true, found)[0]).residual_m.numpy()
+    return np.sqrt((off[:, face] ** 2).mean(1))
 
 
 def test_an_own_shape_and_own_expressions_are_found_along_the_normals():
@@ -141,7 +145,7 @@ def test_a_face_that_only_rests_gives_its_neutral_shape_alone():
     general, true = scene(0).surface, planted(1.0, 0.0)
     rest = HeadState.stacked([state(named(), (0.0, 0.0, 0.0))])
     frames = rest, measured(true, general, rest)
-    found = learn_person(general, general, frames, fields(), PRIOR, scene(0).trust)
+    found = learn_person(general, general, frames, fields(), PRIOR)
     assert torch.equal(found.expression_basis, general.expression_basis)
     assert not torch.equal(found.mean, general.mean)
 
@@ -154,11 +158,12 @@ def test_the_equations_are_those_of_the_jacobian_that_is_never_written_down(shap
     frames, count, wide, functions = 4, 30, 6, 3
     strength = draw(frames, shapes).clamp_min(0)
     unknowns = PersonalUnknowns(draw(count, wide), draw(count, functions), draw(shapes, count).abs(), strength)
-    depth = MeasuredDepth(draw(frames, count, 3), draw(frames, count).clamp_min(0), draw(frames, count))
+    rows = draw(frames, count, 2, 3)
+    asked = draw(frames, count, 2)
+    told = VertexEvidence(rows.mT @ rows, (rows.mT @ asked[..., None])[..., 0])
     columns = [unknowns.shape.expand(frames, -1, -1)]
     columns += [strength[:, k, None, None] * unknowns.block(k) for k in range(shapes)]
-    jacobian = (torch.cat(columns, 2)[..., None] * depth.directions[..., None, :]).flatten(2).flatten(0, 1)
-    weighted = jacobian * depth.precision.flatten()[:, None]
-    hessian, towards = personal_equations(unknowns, depth)
-    torch.testing.assert_close(hessian, weighted.T @ jacobian)
-    torch.testing.assert_close(towards, weighted.T @ depth.target_m.flatten())
+    jacobian = (torch.cat(columns, 2)[:, :, None, :, None] * rows[..., None, :]).flatten(3).flatten(0, 2)
+    hessian, towards = personal_equations(unknowns, told)
+    torch.testing.assert_close(hessian, jacobian.T @ jacobian)
+    torch.testing.assert_close(towards, jacobian.T @ asked.flatten())
