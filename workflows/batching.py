@@ -13,9 +13,10 @@ from storage.pseudonyms import UNKNOWN_SUBJECT
 from storage.take import Take
 from workflows.answers import keep_traceback, os_error_in_words, printable
 from workflows.batch_manifest import ListedTake
-from workflows.heads import HeadConfig, TakeEvidence, find_person, fit_heads, fit_origin, person_origin
+from workflows.heads import HeadConfig, find_person, fit_heads, fit_origin, person_origin
 from workflows.landmarking import LandmarkConfig, find_landmarks
 from workflows.progress import say, step
+from workflows.take_evidence import TakeEvidence
 
 State = Literal["fitted", "already there", "failed"]
 Value = TypeVar("Value")

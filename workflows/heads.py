@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +10,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from evaluation.gaze import find_eyes
 from evaluation.motion import lag_frames
-from flame_fitting.evidence import ColourImage, DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.evidence import EvidenceCameras
 from flame_fitting.fit import FitConfig, HeadFit, one_thread
-from flame_fitting.focal_length import fitted_cameras, lens_metrics, lenses_named
+from flame_fitting.focal_length import lens_metrics, lenses_named
 from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head, load_head_model
 from flame_fitting.person import Person, as_indices, fit_person, relit_person
@@ -24,15 +21,13 @@ from flame_fitting.segments import FITTED, Track, bridged, cut, track_segment
 from flame_fitting.steadiness import jitter_mm_per_frame2
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from geometry.errors import InputError
-from geometry.rigs import Rig
 from storage.results import Provenance, ResultArray, StoredArray, StoredResult
 from storage.take import Take
 from workflows.progress import Report
 from workflows.scheduling import MustStop, run_tasks
+from workflows.take_evidence import TakeEvidence
 
 TEXTURE_FRAMES = 3
-COLOUR_VIEWS = 8
-"""Colour pictures of a frame set that the fit compares with the person's albedo."""
 SEGMENT_FRAMES = 64
 """Frames of a segment where nothing else is asked for: large beside its overlap, small beside memory."""
 
@@ -83,54 +78,6 @@ class StoredHead:
         names = [each.name for each in fields(cls) if each.name not in ("curve_names", "result")]
         arrays = {name: np.asarray(result[name]) for name in names}
         return cls(**arrays, curve_names=result["curves"].labels("curve"), result=result)
-
-
-@dataclass(frozen=True, eq=False)
-class TakeEvidence:
-    """A take as the fit reads it, frame by frame."""
-
-    take: Take
-    """Where the pictures are."""
-    marks: StoredResult
-    """The landmarks."""
-    lenses: Mapping[str, Any] = field(default_factory=dict)
-    """Metrics that name estimated focal lengths, see `flame_fitting.focal_length`."""
-
-    @cached_property
-    def rig(self) -> Rig:
-        """The take's, uncalibrated cameras with their estimated focal lengths."""
-        return Rig(fitted_cameras(self.take.rig.cameras, self.lenses))
-
-    @property
-    def cameras(self) -> EvidenceCameras:
-        """The rig's."""
-        return EvidenceCameras.of(self.rig)
-
-    @property
-    def frame_count(self) -> int:
-        """Number of frame sets."""
-        return self.take.frame_count
-
-    def landmarks(self, frame: int) -> tuple[ViewLandmarks, ...]:
-        """Every view in which a face was found."""
-        points, confidence = self.marks["points_px"][frame], self.marks["confidence"][frame]
-        found = [column for column in range(len(points)) if confidence[column].any()]
-        cameras = self.rig.rgb
-        return tuple(
-            ViewLandmarks(cameras[c], points[c].astype(np.float64), confidence[c].astype(np.float64)) for c in found
-        )
-
-    def depth(self, frame: int) -> tuple[DepthImage, ...]:
-        """Every depth picture of the frame set, edges taken out."""
-        pictures = [(camera, self.take.depth_m(camera.id, frame)) for camera in self.take.rig.depth]
-        return tuple(DepthImage.cleaned(camera, depth) for camera, depth in pictures if depth is not None)
-
-    def colours(self, frame: int) -> tuple[ColourImage, ...]:
-        """The face in the pictures of the few views that show it largest, so that memory does not grow with the rig."""
-        views = sorted(self.landmarks(frame), key=lambda view: -float(np.ptp(view.points_px, axis=0).prod()))
-        pictures = [(view, self.take.frame(view.camera.id, frame)) for view in views[:COLOUR_VIEWS]]
-        crops = [ColourImage.about(view, picture) for view, picture in pictures if picture is not None]
-        return tuple(crop for crop in crops if crop is not None)
 
 
 def find_person(
