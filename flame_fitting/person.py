@@ -16,6 +16,7 @@ from flame_fitting.key_frames import KeyFrames, first_states, in_threads
 from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.photometric import Appearance, ColourViews
+from flame_fitting.losses.response import Biases, learn_biases, without_biases
 from flame_fitting.models.plain_model import Head
 from flame_fitting.personal import PersonalFields, PersonalPrior, learn_person
 from flame_fitting.scene import FrameObservations, HeadScene
@@ -25,6 +26,8 @@ from flame_fitting.tracking import Tracker
 
 CURVE_PRIOR = HeadPrior(rate=20.0, sigma=0.7, identity=1.0, knee=0.1)
 """Tuned on simulated subjects 101 and 102."""
+RATE_WITHOUT_DEPTH = 0.3
+"""How steep the prior is where landmarks alone tell curves: their noise says by itself how little they know."""
 FEW_FRAMES = 20.0
 """The prior counts this many times over the number of key frames: what the basis cannot express is the same in
 every pixel of a frame, and taken as independent it would bend a single portrait into a caricature."""
@@ -64,6 +67,8 @@ class Person:
     """By camera: where the network sees each landmark beside its surface point, metres along the camera's x and y."""
     key_frames: tuple[int, ...]
     """The frames it was learnt from."""
+    curve_biases: dict[str, Float[np.ndarray, "e"]] = field(default_factory=dict)
+    """By camera without depth: the curves that the person's landmarks at rest look like (`losses.response`)."""
     albedo: Float[np.ndarray, "p 3"] | None = None
     """Of points of the skin (`HeadScene.points`), linear; negative where not seen; None without pictures."""
     light: dict[str, Float[np.ndarray, "9 3"]] = field(default_factory=dict)
@@ -112,9 +117,15 @@ def fit_person(
     config = config or PersonConfig()
     chosen = choose_key_frames(evidence, config.key_frames)
     scene = HeadScene.of(head).to(device)
-    observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame)  # noqa: E731
-    seen = [replace(observe(frame), colours=evidence.colours(frame)) for frame in chosen]
-    prior = prior_of_few(config.prior, len(chosen))
+    observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame, scene.response)  # noqa: E731
+    # Without depth the surface is known too roughly to carry an albedo: colour would move heads to where it seems to fit.
+    colours = evidence.colours if evidence.cameras.depth else lambda _: ()
+    seen = [replace(observe(frame), colours=colours(frame)) for frame in chosen]
+    prior = prior_of_few(prior_by(evidence, config.prior), len(chosen))
+    biases: Biases = {}
+    if scene.response is not None and any(each.told for each in seen):
+        biases = learn_biases([each.told for each in seen], scene.response, prior)
+        seen = [replace(each, told=without_biases(each.told, biases)) for each in seen]
     frames = KeyFrames(scene, seen, prior)
     states = first_states(scene, seen)
     rounds = config.rounds + config.colour_rounds
@@ -143,7 +154,7 @@ def fit_person(
             frames = frames.with_scene(frames.scene.with_surface(learnt))
             for _ in range(config.steps_a_round):
                 step(stage)
-    person = _person(frames, states, tuple(chosen))
+    person = replace(_person(frames, states, tuple(chosen)), curve_biases=biases)
     return person.with_appearance(frames.appearance(states))
 
 
@@ -162,6 +173,11 @@ def relit_person(head: Head, person: Person, evidence: Evidence, config: PersonC
     pictures = [(state, ColourViews.stacked([evidence.colours(frame)])) for state, frame in posed]
     shown = [(scene.surface.in_world(HeadState.stacked([state])), views) for state, views in pictures if views]
     return person.with_appearance(relit(scene.appearance, scene.skin, shown))
+
+
+def prior_by(evidence: Evidence, prior: HeadPrior) -> HeadPrior:
+    """The prior for a take with or without depth cameras."""
+    return prior if evidence.cameras.depth else replace(prior, rate=prior.rate * RATE_WITHOUT_DEPTH)
 
 
 def fewness(key_frames: int) -> float:

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from flame_fitting.appearance import skin_points
 from flame_fitting.evidence import ColourImage, DepthImage, Evidence
+from flame_fitting.landmarks.response import LandmarkResponse, landmark_response
 from flame_fitting.losses.gaze import IRIS_CENTRES, IRIS_ROBUST_SIGMAS, IRIS_SIGMA, IrisAnchors, gaze_rows
 from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
 from flame_fitting.losses.pairs import CurvePairs, pair_rows
 from flame_fitting.losses.photometric import Appearance, ColourViews, colour_rows, gather_colour
 from flame_fitting.losses.point_to_plane import DepthGate, DepthViews, GatheredDepth, Surface, depth_rows, gather_depth
+from flame_fitting.losses.response import CurveTargets, ToldCurves, response_rows
 from flame_fitting.losses.vertex_evidence import VertexEvidence
 from flame_fitting.models.head_model import LandmarkEmbedding
 from flame_fitting.models.plain_model import Head
@@ -54,15 +56,24 @@ class FrameObservations:
     """Depth pictures, edges taken out."""
     colours: tuple[ColourImage, ...] = ()
     """The face in colour pictures; none where nothing asks for them."""
+    told: tuple[CurveTargets, ...] = ()
+    """What the views tell of the curves by the landmarks' known answer; none where there is depth."""
 
     @classmethod
-    def of(cls, evidence: Evidence, embedding: LandmarkEmbedding, frame: int) -> FrameObservations:
+    def of(
+        cls,
+        evidence: Evidence,
+        embedding: LandmarkEmbedding,
+        frame: int,
+        response: LandmarkResponse | None = None,
+    ) -> FrameObservations:
         """One frame of a take without its colours; some hundred kilobytes a depth camera."""
         views = evidence.landmarks(frame)
         marks = tuple(LandmarkTargets.of(view, embedding.source_index.numpy()) for view in views)
         with_irises = [view for view in views if len(view.points_px) > IRIS_CENTRES.max()]
         irises = tuple(LandmarkTargets.of(view, IRIS_CENTRES, IRIS_SIGMA, IRIS_ROBUST_SIGMAS) for view in with_irises)
-        return cls(marks, irises, evidence.depth(frame))
+        told = [] if response is None or evidence.cameras.depth else [CurveTargets.of(view, response) for view in marks]
+        return cls(marks, irises, evidence.depth(frame), (), tuple(each for each in told if each is not None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +90,8 @@ class SeenFrames:
     """All depth pictures."""
     colours: ColourViews | None
     """The faces in all colour pictures."""
+    told: ToldCurves | None
+    """What the landmarks' known answer tells of the curves."""
 
     @classmethod
     def of(cls, frames: Sequence[FrameObservations], device: torch.device | str = "cpu") -> SeenFrames:
@@ -90,6 +103,7 @@ class SeenFrames:
             LandmarkViews.stacked(irises, device),
             DepthViews.stacked(depth, device),
             ColourViews.stacked([frame.colours for frame in frames], device),
+            ToldCurves.stacked([frame.told for frame in frames], device),
         )
 
     @property
@@ -120,6 +134,8 @@ class HeadScene:
     """How much depth counts at each vertex."""
     points: SurfacePoints
     """Where on the skin colour is compared."""
+    response: LandmarkResponse | None = None
+    """How landmarks answer to the curves, where that is known."""
     appearance: Appearance | None = None
     """How the skin looks, where it is known."""
 
@@ -136,7 +152,8 @@ class HeadScene:
         pairs = CurvePairs.of(model.expression_names)
         irises = IrisAnchors.of(head.contours, surface.mean)
         marks, points = surface.carried(embedding), skin_points(model)
-        return cls(surface, marks, embedding, irises, pairs, faces, counted, trust, points)
+        response = landmark_response(model.expression_names)
+        return cls(surface, marks, embedding, irises, pairs, faces, counted, trust, points, response)
 
     def with_surface(self, surface: LinearPoints) -> HeadScene:
         """The same scene about another head of the same topology."""
@@ -219,9 +236,15 @@ class HeadScene:
             rows = landmark_rows(self.marks, spread, state, centre, seen.landmarks, modes)
             with_depth = seen.has_depth.to(self.device)
             weight = with_depth * stage.landmark + (1 - with_depth) * alone
+            if seen.told is not None:
+                # The network's own answer tells the curves: the surface's would tell them again, and otherwise.
+                silent = seen.told.known.to(rows.d_curves)[:, None, None]
+                rows = replace(rows, d_curves=rows.d_curves * (1 - silent))
             terms.append(Term("landmark", weight, rows))
         if stage.expressions:
             terms.append(Term("pairs", 1.0, pair_rows(self.pairs, state, modes)))
+            if seen.told is not None:
+                terms.append(Term("response", 1.0, response_rows(seen.told, state, modes)))
             if seen.irises is not None and stage.gaze:
                 anchors = self.irises.on(self.surface)
                 terms.append(Term("gaze", stage.gaze, gaze_rows(anchors, state, centre, seen.irises, modes)))

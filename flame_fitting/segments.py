@@ -20,8 +20,9 @@ from flame_fitting.evidence import ColourImage, Evidence
 from flame_fitting.key_frames import batches, in_threads
 from flame_fitting.landmark_offsets import with_offsets
 from flame_fitting.losses.linear_head import HeadState
+from flame_fitting.losses.response import without_biases
 from flame_fitting.models.plain_model import Head
-from flame_fitting.person import CURVE_PRIOR, Person, fewness, prior_of_few
+from flame_fitting.person import CURVE_PRIOR, Person, fewness, prior_by, prior_of_few
 from flame_fitting.residuals import FrameResiduals, frame_residuals
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
@@ -106,15 +107,16 @@ def track_segment(
     # No part of identity stands in for gaze, so that irises keep their say over the prior.
     surer = lambda stage: replace(stage, gaze=stage.gaze * fewness(few))  # noqa: E731
     stages, coupled = tuple(surer(stage) for stage in config.stages), surer(config.coupled)
-    tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages, coupled)
+    tracker = Tracker(scene, prior_of_few(prior_by(evidence, config.prior), few), config.temporal, stages, coupled)
     offsets = person.offsets()
 
     colours: dict[int, tuple[ColourImage, ...]] = {}
 
     def observe(frame: int) -> FrameObservations:
         """Read anew each time it is needed: 31 depth pictures a frame are more than a segment can hold."""
-        seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame), offsets)
-        return replace(seen, colours=colours.get(frame, ()))
+        seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame, scene.response), offsets)
+        told = without_biases(seen.told, person.curve_biases)
+        return replace(seen, colours=colours.get(frame, ()), told=told)
 
     def alone_in(some: slice) -> list[HeadState | None]:
         return tracker.frames(in_threads(observe, list(reach[some])))

@@ -167,6 +167,17 @@ def bounds(curves: Float[Tensor, "t e"], free_curves: bool) -> tuple[Tensor, Ten
     return torch.cat([down, -pose], 1), torch.cat([up, pose], 1)
 
 
+def bounded_curves(
+    information: Float[Tensor, "t e e"], pull: Float[Tensor, "t e"], curves: Float[Tensor, "t e"], prior: HeadPrior
+) -> Float[Tensor, "t e"]:
+    """The curves in [0, 1] that evidence and prior ask for, one step of the prior's slope from where they are."""
+    precision = torch.eye(curves.shape[1]).to(curves) / prior.sigma**2
+    hessian = information + precision + 1e-9 * information.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * precision
+    gradient = (hessian @ curves[..., None])[..., 0] - pull + prior.slope(curves)
+    step, _ = _bounded_newton(hessian, gradient, -curves, 1 - curves)
+    return curves + step
+
+
 def _identity_step(
     hessian: Tensor, towards: Tensor, own: Tensor, coupling: Tensor, gradient: Tensor, free: Tensor
 ) -> Float[Tensor, "k"]:

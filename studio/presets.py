@@ -25,9 +25,9 @@ def desk(rate_hz: float) -> Rig:
     places = ((-42.0, 4.0, 0.62), (-13.0, -14.0, 0.55), (14.0, 16.0, 0.72), (44.0, -2.0, 0.66))
     cameras: list[Camera] = []
     for number, (azimuth, elevation, distance) in enumerate(places):
-        world_from_module = _on_sphere(azimuth, elevation, distance)
+        world_from_module = on_sphere(azimuth, elevation, distance)
         module = f"m{number}"
-        cameras.append(_rgb(f"{module}_rgb", module, world_from_module, (720, 1280), 1150.0))
+        cameras.append(colour_camera(f"{module}_rgb", module, world_from_module, (720, 1280), 1150.0))
         depth_here = _beside(world_from_module, np.array([0.032, 0.002, 0.0]))
         cameras.append(_depth(f"{module}_depth", module, depth_here, (576, 640), 504.0))
     return Rig(tuple(replace(camera, rate_hz=rate_hz) for camera in cameras))
@@ -41,11 +41,11 @@ def vocap(rate_hz: float) -> Rig:
     for count, elevation in rings:
         for step in range(count):
             azimuth = 360.0 * (step + 0.5 * (count % 2)) / count
-            world_from_module = _on_sphere(azimuth, elevation, 1.05)
+            world_from_module = on_sphere(azimuth, elevation, 1.05)
             module = f"m{number:02d}"
             for side, shift in (("left", -0.025), ("right", 0.025)):
                 here = _beside(world_from_module, np.array([shift, 0.0, 0.0]))
-                cameras.append(_rgb(f"{module}_rgb_{side}", module, here, (720, 1280), 1250.0))
+                cameras.append(colour_camera(f"{module}_rgb_{side}", module, here, (720, 1280), 1250.0))
             depth_here = _beside(world_from_module, np.array([0.0, 0.015, 0.0]))
             cameras.append(_depth(f"{module}_depth", module, depth_here, (576, 640), 620.0))
             number += 1
@@ -73,7 +73,7 @@ def calibrated(rig: Rig, seed: int) -> Rig:
     return Rig(tuple(cameras))
 
 
-def _on_sphere(azimuth_deg: float, elevation_deg: float, distance_m: float) -> RigidTransform:
+def on_sphere(azimuth_deg: float, elevation_deg: float, distance_m: float) -> RigidTransform:
     """A module that looks at the face; azimuth 0 is in front, positive towards the subject's left."""
     azimuth, elevation = np.radians([azimuth_deg, elevation_deg])
     level = np.cos(elevation)
@@ -90,7 +90,8 @@ def _K(size_hw: tuple[int, int], focal_px: float) -> np.ndarray:
     return np.array([[focal_px, 0, size_hw[1] / 2 + 1.7], [0, focal_px, size_hw[0] / 2 - 2.3], [0, 0, 1.0]])
 
 
-def _rgb(name: str, module: str, here: RigidTransform, size_hw: tuple[int, int], focal_px: float) -> Camera:
+def colour_camera(name: str, module: str, here: RigidTransform, size_hw: tuple[int, int], focal_px: float) -> Camera:
+    """A colour camera with the studio's lens."""
     return Camera(name, module, "rgb", size_hw, _K(size_hw, focal_px), RGB_DISTORTION, here, serial=f"SIM-{name}")
 
 

@@ -145,15 +145,31 @@ def _require_same_model(model: str, stored: StoredResult) -> None:
 def _person_arrays(person: Person, model: HeadModel) -> dict[str, ResultArray]:
     cameras = tuple(sorted(person.landmark_offsets))
     offsets = np.stack([person.landmark_offsets[camera] for camera in cameras]) if cameras else np.zeros((0, 0, 2))
-    return {
-        "identity": ResultArray(person.identity, ("mode",), "1"),
-        "rest_vertices": ResultArray(person.rest, ("vertex", "xyz"), "m"),
-        "expression_shapes": ResultArray(
-            person.expressions.astype(np.float32), ("curve", "vertex", "xyz"), "m", {"curve": model.expression_names}
-        ),
-        "landmark_offset_m": ResultArray(offsets, ("camera", "landmark", "xy"), "m", {"camera": cameras}),
-        "key_frames": ResultArray(as_indices(person.key_frames), ("key",), "1"),
-    } | _appearance_arrays(person)
+    return (
+        {
+            "identity": ResultArray(person.identity, ("mode",), "1"),
+            "rest_vertices": ResultArray(person.rest, ("vertex", "xyz"), "m"),
+            "expression_shapes": ResultArray(
+                person.expressions.astype(np.float32),
+                ("curve", "vertex", "xyz"),
+                "m",
+                {"curve": model.expression_names},
+            ),
+            "landmark_offset_m": ResultArray(offsets, ("camera", "landmark", "xy"), "m", {"camera": cameras}),
+            "key_frames": ResultArray(as_indices(person.key_frames), ("key",), "1"),
+        }
+        | _bias_arrays(person, model)
+        | _appearance_arrays(person)
+    )
+
+
+def _bias_arrays(person: Person, model: HeadModel) -> dict[str, ResultArray]:
+    """None for a person who was seen in depth."""
+    if not person.curve_biases:
+        return {}
+    labels = {"camera": tuple(sorted(person.curve_biases)), "curve": model.expression_names}
+    biases = np.stack([person.curve_biases[camera] for camera in labels["camera"]])
+    return {"curve_bias": ResultArray(biases, ("camera", "curve"), "1", labels)}
 
 
 def _appearance_arrays(person: Person) -> dict[str, ResultArray]:
@@ -177,6 +193,7 @@ def read_person(stored: StoredResult) -> Person:
         expressions=np.asarray(stored["expression_shapes"]).astype(np.float64),
         landmark_offsets=dict(zip(offsets.labels("camera"), np.asarray(offsets), strict=True)),
         key_frames=tuple(int(frame) for frame in np.asarray(stored["key_frames"])),
+        curve_biases=_by_camera(stored["curve_bias"]) if "curve_bias" in stored.arrays else {},
         albedo=np.asarray(stored["albedo"]) if "albedo" in stored.arrays else None,
         light=_by_camera(stored["light"]) if "light" in stored.arrays else {},
     )
