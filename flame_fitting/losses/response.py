@@ -37,10 +37,10 @@ class CurveTargets:
     @classmethod
     def of(cls, target: LandmarkTargets, response: LandmarkResponse) -> CurveTargets | None:
         """Of a view's landmarks; None where it does not show a face from ahead."""
-        told = response.evidence(target.normalised.numpy(), target.confidence.numpy())
-        if told is None:
+        pull = response.pull(target.normalised.numpy())
+        if pull is None:
             return None
-        return cls(target.camera_id, torch.from_numpy(told.information), torch.from_numpy(told.pull))
+        return cls(target.camera_id, torch.from_numpy(response.information), torch.from_numpy(pull))
 
     def without(self, bias: Float[Tensor, "e"]) -> CurveTargets:
         """The same with a person's bias taken out."""
