@@ -39,6 +39,8 @@ class TemporalPrior:
     """Of the third difference of the head's position."""
     robust: float = 3.0
     """Scale of the Geman-McClure kernel in these sigmas: larger motion is real."""
+    pose_robust: float = 3.0
+    """The same of the head's pose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +110,20 @@ def temporal_terms(motion: Motion, prior: TemporalPrior) -> Coupling:
     zeros = [np.zeros((frames, expressions + POSE)) for _ in range(len(SMOOTH) + 1)]
     coupling = Coupling(tuple(zeros[1:]), zeros[0])
     first = np.diff(motion.curves, axis=0) / prior.curve_sigma
-    coupling.add(slice(0, expressions), (-1.0, 1.0), first, _weights(np.abs(first), prior), prior.curve_sigma)
+    coupling.add(slice(0, expressions), (-1.0, 1.0), first, _weights(np.abs(first), prior.robust), prior.curve_sigma)
     turns = Rotation.from_matrix(motion.rotation[1:] @ motion.rotation[:-1].transpose(0, 2, 1)).as_rotvec()
     for place, moves, sigma in (
         (slice(expressions, expressions + 3), turns, prior.turn_sigma_rad),
         (slice(expressions + 3, expressions + POSE), np.diff(motion.centre, axis=0), prior.shift_sigma_m),
     ):
         bend = np.diff(moves, n=len(SMOOTH) - 2, axis=0) / sigma
-        weight = np.repeat(_weights(np.linalg.norm(bend, axis=1, keepdims=True), prior), 3, axis=1)
+        weight = np.repeat(_weights(np.linalg.norm(bend, axis=1, keepdims=True), prior.pose_robust), 3, axis=1)
         coupling.add(place, SMOOTH, bend, weight, sigma)
     return coupling
 
 
-def _weights(sigmas: np.ndarray, prior: TemporalPrior) -> np.ndarray:
-    return 1 / (1 + (sigmas / prior.robust) ** 2) ** 2
+def _weights(sigmas: np.ndarray, robust: float) -> np.ndarray:
+    return 1 / (1 + (sigmas / robust) ** 2) ** 2
 
 
 def _apply(coupling: Coupling, step: Float[np.ndarray, "t o"]) -> Float[np.ndarray, "t o"]:

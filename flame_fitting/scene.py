@@ -208,8 +208,11 @@ class HeadScene:
         return np.asarray((self.trust == REGION_TRUST["face"]).cpu().numpy())
 
     def centre(self, state: HeadState) -> Float[Tensor, "*b 3"]:
-        """Where rotations turn: the middle of the landmarks, so that turning and moving stay apart."""
-        return self.marks.in_world(state).mean(-2)
+        """Where rotations turn: the middle of the landmarks at rest, so that turning and moving stay apart.
+
+        At rest, because a skull that keeps still must not seem to move when its mouth opens.
+        """
+        return self.marks.in_world(replace(state, curves=torch.zeros_like(state.curves))).mean(-2)
 
     def gathered(self, state: HeadState, seen: SeenFrames, gate: DepthGate) -> GatheredDepth:
         """The depth's distances to the heads as they are now, at the vertices; no weight where there is no depth."""

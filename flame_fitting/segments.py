@@ -34,6 +34,10 @@ FITTED, BRIDGED = 0, 1
 """Values of `frame_state`."""
 
 
+POSE_ROBUST_WITHOUT_DEPTH = 100.0
+"""`TemporalPrior.pose_robust` where landmarks alone pose the head: what bends by less is their noise."""
+
+
 @dataclass(frozen=True)
 class TrackConfig:
     """How to follow a known person."""
@@ -50,6 +54,16 @@ class TrackConfig:
     """Steps of all frames together after each was fitted by itself."""
     overlap: int = 16
     """Frames on both sides of a segment that are fitted for its sake alone."""
+
+    def for_take(self, evidence: Evidence) -> TrackConfig:
+        """The plan for a take with depth cameras as it is; without, one view tells hardly how far a head is.
+
+        It comes and goes by millimetres from frame to frame, more than any head could: then motion has the last word.
+        """
+        if evidence.cameras.depth:
+            return self
+        temporal = replace(self.temporal, pose_robust=POSE_ROBUST_WITHOUT_DEPTH)
+        return replace(self, prior=prior_by(evidence, self.prior), temporal=temporal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +115,14 @@ def track_segment(
 
     On `device` a batch of frames is solved at once; what SciPy and OpenCV do stays on the CPU.
     """
+    config = config.for_take(evidence)
     reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
     scene = person.scene(HeadScene.of(head)).to(device)
     few = max(len(person.key_frames), evidence.frame_count)
     # No part of identity stands in for gaze, so that irises keep their say over the prior.
     surer = lambda stage: replace(stage, gaze=stage.gaze * fewness(few))  # noqa: E731
     stages, coupled = tuple(surer(stage) for stage in config.stages), surer(config.coupled)
-    tracker = Tracker(scene, prior_of_few(prior_by(evidence, config.prior), few), config.temporal, stages, coupled)
+    tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages, coupled)
     offsets = person.offsets()
 
     colours: dict[int, tuple[ColourImage, ...]] = {}
