@@ -118,9 +118,9 @@ def fit_person(
     chosen = choose_key_frames(evidence, config.key_frames)
     scene = HeadScene.of(head).to(device)
     observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame, scene.response)  # noqa: E731
-    # Without depth the surface is known too roughly to carry an albedo: colour would move heads to where it seems to fit.
-    colours = evidence.colours if evidence.cameras.depth else lambda _: ()
-    seen = [replace(observe(frame), colours=colours(frame)) for frame in chosen]
+    # Without depth the surface is known too roughly to carry an albedo: colour drags heads to where it seems to fit.
+    with_depth = bool(evidence.cameras.depth)
+    seen = [replace(observe(frame), colours=evidence.colours(frame) if with_depth else ()) for frame in chosen]
     prior = prior_of_few(prior_by(evidence, config.prior), len(chosen))
     biases: Biases = {}
     if scene.response is not None and any(each.told for each in seen):

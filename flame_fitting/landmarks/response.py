@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -60,7 +61,7 @@ class LandmarkResponse:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 values = {name: arrays[name] for name in cls.__dataclass_fields__}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError("the landmarks' response", f"{path} ({error})", "install mien again") from error
         names = tuple(str(name) for name in values.pop("names"))
         return cls(names, **{n: v.astype(np.float64) if v.dtype == np.float32 else v for n, v in values.items()})
@@ -69,8 +70,8 @@ class LandmarkResponse:
         """The information times the curves and the bias that one view asks for; None where it shows no face from ahead.
 
         Landmarks are normalised (z = 1, undistorted), in this order. All have a vote, those on the far cheek too: the
-        network draws a whole face, its answer was learnt for all of it, and what is left out in one frame and not in the
-        next would look like an expression (error of curves 0.71 of their size with all, 0.83 to 1.7 without some).
+        network draws a whole face, its answer was learnt for all of it, and what is left out in one frame and not in
+        the next would look like an expression (`expression_ratio` 0.71 with all, 0.83 to 1.7 without some).
         """
         displacement, facing = head_displacements(normalised, self.template, self.stable)
         return None if facing < FRONTAL_COSINE else self.explained @ (displacement - self.rest).reshape(-1)
@@ -126,6 +127,6 @@ def head_displacements(
     at = template @ rotation.T + shift[:, 0]
     projected = at[:, :2] / at[:, 2:]
     aside = (normalised - projected) * at[:, 2:]
-    along = rotation[:2, :2] - projected[:, :, None] * rotation[2, :2]
+    along = rotation[:2, :2] - normalised[:, :, None] * rotation[2, :2]
     towards = -shift[:, 0] / np.linalg.norm(shift)
     return np.linalg.solve(along, aside[..., None])[..., 0], float(rotation[:, 2] @ towards)

@@ -15,7 +15,7 @@ from flame_fitting.losses.landmarks import LandmarkTargets
 from flame_fitting.losses.linear_head import HeadState, Rows
 from flame_fitting.solver import HeadPrior, bounded_curves
 
-BIAS_TURNS = 12
+BIAS_TURNS = 40
 """Of a person's bias and the curves beside it."""
 BIAS_INDEPENDENCE = 0.1
 """How much all frames count for the bias: what a linear answer leaves over is alike in faces that are alike."""

@@ -90,7 +90,8 @@ def test_frames_side_by_side_are_those_one_by_one(monkeypatch, device):
     seen = one.frame_state == FITTED
     assert apart_m(one, together)[seen].max() < 1e-6
     np.testing.assert_allclose(together.curves[seen], one.curves[seen], atol=1e-5)
-    np.testing.assert_allclose(together.term_loss[seen], one.term_loss[seen], rtol=1e-4)
+    # In squared sigmas: pairs that are one to 1e-9 of them differ by what curves may, 1e-5 of a curve.
+    np.testing.assert_allclose(together.term_loss[seen], one.term_loss[seen], rtol=1e-4, atol=1e-9)
 
 
 def test_one_segment_and_eight_agree(each_frame_once):
