@@ -18,7 +18,7 @@ from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head, load_head_model
 from flame_fitting.person import Person, as_indices, fit_person, relit_person
 from flame_fitting.residuals import TERMS
-from flame_fitting.segments import BRIDGED, FITTED, FROM_DEPTH, Track, bridged, cut, track_segment
+from flame_fitting.segments import FITTED, FROM_DEPTH, Track, bridged, cut, track_segment
 from flame_fitting.steadiness import jitter_mm_per_frame2
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from geometry.errors import InputError
@@ -365,6 +365,7 @@ def _metrics(
     return {
         "model": model.name,
         "frames_without_face": float((track.frame_state != FITTED).sum()),
+        "frames_from_depth": float((track.frame_state == FROM_DEPTH).sum()),
         "depth_residual_mm_median": float(np.median(measured)) * 1000 if len(measured) else float("nan"),
         "identity_rms": float(np.sqrt((fit.person.identity**2).mean())),
         "texels_seen_share": float(texture.seen.mean()),
