@@ -1,9 +1,10 @@
-"""Frames in which no view found a face, fitted from depth.
+"""Frames in which no view found a face, or in which depth says that views found it wrongly, fitted from depth.
 
-A face detector fails where the picture is black, the chin is up or the face looks away; depth may show the head all the
-same. What it lacks is where to begin. That is told by time: from both ends of a gap inwards, every frame begins at the
-pose of its neighbours that its depth agrees with best, and is then fitted to its depth. Where the depth is much less of
-a face than it is in the frames beside the gap, or fits worse, the frame stays a gap.
+A face detector fails where the picture is black, the chin is up or the face looks away, and before a headset a network
+may find a face where none is; depth may show the head all the same. What it lacks is where to begin. That is told by
+time: from both ends of a gap inwards, every frame begins at the pose of its neighbours that its depth agrees with best,
+and is then fitted to its depth. Where the depth is much less of a face than it is in the frames beside the gap, or fits
+worse, the frame stays as it was.
 
 Depth says nothing of where eyes look, and little of a single frame's curves: they lean on the neighbours, the less the
 farther these are. The frames beside a gap stay as they were found: the work starts when all segments are joined, so
@@ -13,7 +14,8 @@ that it does not depend on where they were cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from torch import Tensor
 from flame_fitting.chain import chain_step
 from flame_fitting.evidence import ColourImage, Evidence, ViewLandmarks
 from flame_fitting.key_frames import frame_equations, in_threads, moved
+from flame_fitting.landmark_votes import LandmarkVotes
 from flame_fitting.landmarks.head_visibility import visibility_from_head
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.losses.point_to_plane import DepthGate
@@ -44,6 +47,11 @@ LEAST_SUPPORT = 1 / 3
 """A face of which depth shows less than this share of what it shows beside the gap is not told by it."""
 MOST_RESIDUAL, RESIDUAL_SLACK_M = 1.5, 2e-4
 """Times what the frames beside the gap leave over; a frame that leaves more is no fit."""
+MOST_LEFT = 0.7
+"""Of the residual that landmarks led to: what depth leads to must be better by more than chance."""
+GOOD_PERCENTILE = 25
+"""Of the take's residuals of depth: what a good frame leaves over. A frame that landmarks led to more than the above
+allows is tried anew."""
 BESIDE = 3
 """Frames on both sides of a gap that its frames are coupled with: as many as the temporal terms reach."""
 HELD = 1e14
@@ -70,13 +78,13 @@ def with_blind_frames(
 ) -> Track:
     """A whole take's track, in which frames without a face that depth shows well are fitted and named FROM_DEPTH.
 
-    Frames that were found stay as they are to the last bit, and so do gaps that depth does not fill.
+    So are frames whose landmarks led to a head that depth contradicts, where depth tells a better one. All others stay
+    as they are to the last bit, gaps that depth does not fill among them.
     """
-    if not evidence.cameras.depth or (track.frame_state != BRIDGED).sum() == 0:
+    lost = lost_frames(track)
+    if not evidence.cameras.depth or lost.all() or not lost.any():
         return track
-    gaps = [range(gap.start, gap.stop) for gap in runs((track.frame_state == BRIDGED).tolist())]
-    if not gaps:
-        return track
+    gaps = [range(gap.start, gap.stop) for gap in runs(lost.tolist())]
     walk = GapWalk(head, person, evidence, track, config, person_tracker(head, person, evidence, config, device))
     found = {frame: each for gap in in_threads(walk.fill, gaps) for frame, each in gap.items()}
     return _with_frames(track, found) if found else track
@@ -110,17 +118,22 @@ class GapWalk:
     """How it was told."""
     tracker: Tracker
     """The same for every frame."""
-    silent: Bool[Tensor, "e"] = field(init=False)
-    """Curves that turn the eyes."""
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def silent(self) -> Bool[Tensor, "e"]:
+        """Curves that turn the eyes, where the equations are."""
         names = self.head.model.expression_names
-        object.__setattr__(self, "silent", torch.tensor([name.startswith(GAZE) for name in names]))
+        return torch.tensor([name.startswith(GAZE) for name in names], device=self.tracker.scene.device)
+
+    @cached_property
+    def lost(self) -> Bool[np.ndarray, "t"]:
+        """Frames that are no neighbours to go by."""
+        return lost_frames(self.track)
 
     def fill(self, gap: range) -> dict[int, BlindFrame]:
         """The frames of a gap that depth tells."""
         beside = [*range(gap.start - BESIDE, gap.start), *range(gap.stop, gap.stop + BESIDE)]
-        beside = [f for f in beside if 0 <= f < len(self.track.curves) and self.track.frame_state[f] != BRIDGED]
+        beside = [f for f in beside if 0 <= f < len(self.lost) and not self.lost[f]]
         known = {frame: self._stored(frame) for frame in beside}
         usual = self._usual(known, gap)
         if usual is None:
@@ -142,8 +155,10 @@ class GapWalk:
         nobody = torch.zeros(0, dtype=torch.float64)
         return HeadState(nobody, *(torch.from_numpy(np.asarray(part, np.float64)) for part in parts))
 
-    def _observe(self, frame: int) -> FrameObservations:
-        return observed(self.head, self.person, self.evidence, frame, self.tracker.scene.response)
+    def _observe(self, frame: int, state: HeadState | None = None) -> FrameObservations:
+        """What was seen; with a head, only those of its landmarks that it shows."""
+        seen = observed(self.head, self.person, self.evidence, frame, self.tracker.scene.response)
+        return seen if state is None else LandmarkVotes.of(self.tracker.scene.on_cpu, state, seen).given(seen)
 
     def _usual(self, known: dict[int, HeadState], gap: range) -> DepthSupport | None:
         """The support of the nearest frames on both sides: the mean; None where they have no depth."""
@@ -179,6 +194,7 @@ class GapWalk:
         # What is far from any depth is not worth its steps: nobody is there, or nothing tells where.
         if self._support(start, seen, FAR).vertices < LEAST_SUPPORT * usual.vertices:
             return None
+        seen = self._observe(frame, start) if seen.landmarks else seen
         state, stacked = self._batch([replace(start, curves=expected)], seen)
         wanted = expected.to(state.curves)
         nobody = state.identity.new_zeros(0)
@@ -189,7 +205,9 @@ class GapWalk:
                 step = solve_arrow(equations, nobody, state.curves, self.tracker.prior, stage.expressions)
                 state = moved(state, self.tracker.scene.centre(state), step)
         found = state.frames()[0]
-        return found if self._support(found, seen, TIGHT).holds(usual) else None
+        support, before = self._support(found, seen, TIGHT), self.track.depth_residual_m[frame]
+        better = not support.residual_m > MOST_LEFT * before  # true, too, where nothing stood before
+        return found if support.holds(usual) and better else None
 
     def _best(self, some: Sequence[HeadState], seen: FrameObservations) -> HeadState:
         """The head that most of the depth lies about."""
@@ -200,10 +218,10 @@ class GapWalk:
     def _equations(self, state: HeadState, seen: SeenFrames, stage: Stage) -> FrameEquations:
         """A frame's normal equations, in which depth does not turn the eyes."""
         equations = frame_equations(self.tracker.scene, state, seen, stage, self.tracker.prior)
-        if seen.irises is not None:
+        if seen.irises is not None and bool((seen.irises.confidence > 0).any()):
             return equations
         prior, curves = self.tracker.prior, state.curves
-        silent = torch.nonzero(self.silent.to(curves.device)).squeeze(1)
+        silent = torch.nonzero(self.silent).squeeze(1)
         equations.own[..., silent, :] = 0
         equations.own[..., silent] = 0
         equations.own[..., silent, silent] = 1 / prior.sigma**2
@@ -228,7 +246,7 @@ class GapWalk:
             frame, state = pair
             if frame not in gap:
                 return standing(state)
-            seen = replace(self._observe(frame), colours=colours[frame])
+            seen = replace(self._observe(frame, known[frame]), colours=colours[frame])
             return self._equations(*self._batch([state], seen), stage)
 
         for _ in range(self.config.coupled_steps):
@@ -244,7 +262,7 @@ class GapWalk:
         scene = self.tracker.scene.on_cpu
         if scene.appearance is None or not self.tracker.coupled.colour:
             return ()
-        beside = min((each for each in known if self.track.frame_state[each] != BRIDGED), key=lambda f: abs(f - frame))
+        beside = min((each for each in known if not self.lost[each]), key=lambda f: abs(f - frame))
         state, depth = known[frame], self.evidence.depth(frame)
         marks, vertices = scene.marks.in_world(state).numpy(), scene.surface.in_world(state).numpy()
         views = []
@@ -256,8 +274,16 @@ class GapWalk:
 
     def _finished(self, alone: HeadState, state: HeadState, frame: int) -> BlindFrame:
         return BlindFrame(
-            alone, state, frame_residuals(self.tracker, state, self._observe(frame), self.evidence.cameras)
+            alone, state, frame_residuals(self.tracker, state, self._observe(frame, state), self.evidence.cameras)
         )
+
+
+def lost_frames(track: Track) -> Bool[np.ndarray, "t"]:
+    """Frames that have no head, and those whose depth contradicts it: far more than the take's usual is left over."""
+    residual = track.depth_residual_m
+    known = residual[np.isfinite(residual)]
+    usual = float(np.percentile(known, GOOD_PERCENTILE)) if len(known) else np.nan
+    return (track.frame_state == BRIDGED) | (residual > MOST_RESIDUAL * usual + RESIDUAL_SLACK_M)
 
 
 def inwards(gap: range, has_before: bool, has_after: bool) -> list[int]:

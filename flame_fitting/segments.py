@@ -19,6 +19,7 @@ from flame_fitting.chain import TemporalPrior
 from flame_fitting.evidence import ColourImage, Evidence
 from flame_fitting.key_frames import batches, in_threads
 from flame_fitting.landmark_offsets import with_offsets
+from flame_fitting.landmark_votes import LandmarkVotes
 from flame_fitting.landmarks.response import LandmarkResponse
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.losses.response import without_biases
@@ -28,7 +29,7 @@ from flame_fitting.residuals import FrameResiduals, frame_residuals
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
 from flame_fitting.stages import BLIND_STAGES, COUPLED_STAGE, TRACKING_STAGES, Stage
-from flame_fitting.tracking import Tracker
+from flame_fitting.tracking import Tracker, VotedHead
 from geometry.errors import InputError
 
 FITTED, BRIDGED, FROM_DEPTH = 0, 1, 2
@@ -68,7 +69,7 @@ class Track:
     translation: Float[np.ndarray, "t 3"]
     """Where the head's origin is in the world, metres."""
     frame_state: UInt8[np.ndarray, "t"]
-    """0 fitted; 1 bridged: nothing was seen of the face, what stands here is interpolated; 2 fitted from depth alone."""
+    """0 fitted; 1 bridged: nothing was seen of the face, what stands here is interpolated; 2 fitted without a face."""
     views: Int[np.ndarray, "t"]
     """In how many views a face was found."""
     term_loss: Float[np.ndarray, "t n"]
@@ -109,16 +110,21 @@ def track_segment(
     scene = tracker.scene
     colours: dict[int, tuple[ColourImage, ...]] = {}
 
+    votes: dict[int, LandmarkVotes] = {}
+
     def observe(frame: int) -> FrameObservations:
         """Read anew each time it is needed: 31 depth pictures a frame are more than a segment can hold."""
-        return replace(observed(head, person, evidence, frame, scene.response), colours=colours.get(frame, ()))
+        seen = replace(observed(head, person, evidence, frame, scene.response), colours=colours.get(frame, ()))
+        return votes[frame].given(seen) if frame in votes else seen
 
-    def alone_in(some: slice) -> list[HeadState | None]:
-        return tracker.frames(in_threads(observe, list(reach[some])))
+    def alone_in(some: slice) -> list[VotedHead | None]:
+        return tracker.voted(in_threads(observe, list(reach[some])))
 
     parts = in_threads(alone_in, batches(len(reach), scene.device))
-    states: list[HeadState | None] = [state for part in parts for state in part]
+    voted: list[VotedHead | None] = [each for part in parts for each in part]
+    states: list[HeadState | None] = [None if each is None else each.state for each in voted]
     alone = list(states)
+    votes |= {frame: each.votes for frame, each in zip(reach, voted, strict=True) if each is not None}
     if scene.appearance is not None and config.coupled.colour:
         # Faces of a few cameras are small, and decoding their pictures takes longer than a step: read once.
         colours |= dict(zip(reach, in_threads(evidence.colours, list(reach)), strict=True))

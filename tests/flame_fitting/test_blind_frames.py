@@ -55,10 +55,18 @@ def turning() -> tuple:
     return tuple(states)
 
 
-def take(blind: range | frozenset[int] = BLIND, **changes: frozenset[int]) -> Covered:
+NONE: frozenset[int] = frozenset()
+
+
+def take(
+    blind: range | frozenset[int] = BLIND,
+    lost: frozenset[int] = NONE,
+    walls: frozenset[int] = NONE,
+    covered: frozenset[int] = NONE,
+) -> Covered:
     """The head above with noise on its landmarks, and no landmarks in some frames."""
     unseen = lambda frame, view: None if frame in blind else noisy(0.3)(frame, view)  # noqa: E731
-    return Covered(scene(0), turning(), depth_cameras=DEPTH, disturb=unseen, **changes)
+    return Covered(scene(0), turning(), depth_cameras=DEPTH, disturb=unseen, lost=lost, walls=walls, covered=covered)
 
 
 def from_landmarks(of: Covered, segments: int = 1) -> Track:
