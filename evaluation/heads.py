@@ -47,7 +47,7 @@ class FittedHead:
     curve_names: tuple[str, ...]
     """Their names."""
     frame_state: UInt8[np.ndarray, "t"] | None = None
-    """0 where the frame was fitted, other values where the fit says that it was not; None: it does not say."""
+    """0 and 2 where the frame was fitted, 2 to depth alone; other values: it was not. None: the fit does not say."""
 
     @classmethod
     def read(cls, take: Take) -> FittedHead:

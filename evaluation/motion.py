@@ -19,8 +19,8 @@ BLINK_REACH = 2
 """A fitted blink's peak is looked for so many frames about the true one's."""
 MOVED_M = 1e-5
 """The true face moved if any of its vertices did by more than this."""
-FITTED = 0
-"""Of `frame_state`: the frame was fitted; others name themselves in the report."""
+MEASURED = (0, 2)
+"""Of `frame_state`: fitted, with a face in a view or to depth alone. Others name themselves in the report."""
 
 
 def still_parts(head_vertices: Float[np.ndarray, "t v 3"]) -> Bool[np.ndarray, "t v"]:
@@ -98,9 +98,10 @@ def silent_gaps(
 ) -> int:
     """Frames that pass for fitted and are not: with a value that is no number, or the frame before to the last bit.
 
-    Frames that name themselves as not fitted are none, nor is a face that kept still in truth.
+    Frames that name themselves as not fitted are none (those fitted to depth alone do not), nor is a face that kept
+    still in truth.
     """
-    named = np.zeros(len(fitted), bool) if state is None else state != FITTED
+    named = np.zeros(len(fitted), bool) if state is None else ~np.isin(state, MEASURED)
     broken = ~np.isfinite(fitted).all((1, 2))
     frozen, moved = np.zeros(len(fitted), bool), np.zeros(len(fitted), bool)
     frozen[1:] = (fitted[1:] == fitted[:-1]).all((1, 2))

@@ -140,6 +140,6 @@ class Evidence(Protocol):
         """Every depth picture of the frame set."""
         ...
 
-    def colours(self, frame: int) -> tuple[ColourImage, ...]:
-        """The face in the pictures of the views that show it best."""
+    def colours(self, frame: int, views: tuple[ViewLandmarks, ...] | None = None) -> tuple[ColourImage, ...]:
+        """The face in the pictures of the views that show it best: of these views, or of those that found one."""
         ...

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flame_fitting.appearance import learn_appearance
+from flame_fitting.landmark_votes import LandmarkVotes
 from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_residuals
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.losses.photometric import Appearance
@@ -72,6 +73,11 @@ class KeyFrames:
         frames = replace(self, scene=scene)
         frames.__dict__["stacked"] = self.stacked
         return frames
+
+    def voting(self, states: list[HeadState]) -> KeyFrames:
+        """The same frames, in which landmarks that the heads do not show have no vote."""
+        vote = lambda pair: LandmarkVotes.of(self.scene.on_cpu, *pair).given(pair[1])  # noqa: E731
+        return replace(self, seen=in_threads(vote, list(zip(states, self.seen, strict=True))))
 
     def batched(self, states: list[HeadState]) -> list[tuple[HeadState, SeenFrames]]:
         """States and what was seen, batch by batch."""

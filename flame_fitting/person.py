@@ -144,6 +144,7 @@ def fit_person(
             step(stage)
     last = config.stages[-1]
     if any(each.depth for each in seen):
+        frames = frames.voting(states)
         fields = PersonalFields.of(scene, config.personal)
         coloured = replace(last, identity_modes=0, colour=COUPLED_STAGE.colour)
         for stage in [last] * config.rounds + [coloured] * config.colour_rounds:

@@ -19,6 +19,8 @@ from flame_fitting.chain import TemporalPrior
 from flame_fitting.evidence import ColourImage, Evidence
 from flame_fitting.key_frames import batches, in_threads
 from flame_fitting.landmark_offsets import with_offsets
+from flame_fitting.landmark_votes import LandmarkVotes
+from flame_fitting.landmarks.response import LandmarkResponse
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.losses.response import without_biases
 from flame_fitting.models.plain_model import Head
@@ -26,12 +28,12 @@ from flame_fitting.person import CURVE_PRIOR, Person, fewness, prior_by, prior_o
 from flame_fitting.residuals import FrameResiduals, frame_residuals
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.solver import HeadPrior
-from flame_fitting.stages import COUPLED_STAGE, TRACKING_STAGES, Stage
-from flame_fitting.tracking import Tracker
+from flame_fitting.stages import BLIND_STAGES, COUPLED_STAGE, TRACKING_STAGES, Stage
+from flame_fitting.tracking import Tracker, VotedHead
 from geometry.errors import InputError
 
-FITTED, BRIDGED = 0, 1
-"""Values of `frame_state`."""
+FITTED, BRIDGED, FROM_DEPTH = 0, 1, 2
+"""Values of `frame_state`. Segments know the first two; `blind_frames` fits what it can of the second."""
 
 
 POSE_ROBUST_WITHOUT_DEPTH = 100.0
@@ -54,6 +56,8 @@ class TrackConfig:
     """Steps of all frames together after each was fitted by itself."""
     overlap: int = 16
     """Frames on both sides of a segment that are fitted for its sake alone."""
+    blind_stages: tuple[Stage, ...] = BLIND_STAGES
+    """The plan for a frame without a face, which depth tells."""
 
     def for_take(self, evidence: Evidence) -> TrackConfig:
         """The plan for a take with depth cameras as it is; without, one view tells hardly how far a head is.
@@ -81,7 +85,7 @@ class Track:
     translation: Float[np.ndarray, "t 3"]
     """Where the head's origin is in the world, metres."""
     frame_state: UInt8[np.ndarray, "t"]
-    """0 fitted; 1 bridged: nothing was seen of the face, what stands here is interpolated."""
+    """0 fitted; 1 bridged: nothing was seen of the face, what stands here is interpolated; 2 fitted without a face."""
     views: Int[np.ndarray, "t"]
     """In how many views a face was found."""
     term_loss: Float[np.ndarray, "t n"]
@@ -119,28 +123,25 @@ def track_segment(
     """
     config = config.for_take(evidence)
     reach = range(max(0, frames.start - config.overlap), min(evidence.frame_count, frames.stop + config.overlap))
-    scene = person.scene(HeadScene.of(head)).to(device)
-    few = max(len(person.key_frames), evidence.frame_count)
-    # No part of identity stands in for gaze, so that irises keep their say over the prior.
-    surer = lambda stage: replace(stage, gaze=stage.gaze * fewness(few))  # noqa: E731
-    stages, coupled = tuple(surer(stage) for stage in config.stages), surer(config.coupled)
-    tracker = Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages, coupled)
-    offsets = person.offsets()
-
+    tracker = person_tracker(head, person, evidence, config, device)
+    scene = tracker.scene
     colours: dict[int, tuple[ColourImage, ...]] = {}
+
+    votes: dict[int, LandmarkVotes] = {}
 
     def observe(frame: int) -> FrameObservations:
         """Read anew each time it is needed: 31 depth pictures a frame are more than a segment can hold."""
-        seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame, scene.response), offsets)
-        told = without_biases(seen.told, person.curve_biases)
-        return replace(seen, colours=colours.get(frame, ()), told=told)
+        seen = replace(observed(head, person, evidence, frame, scene.response), colours=colours.get(frame, ()))
+        return votes[frame].given(seen) if frame in votes else seen
 
-    def alone_in(some: slice) -> list[HeadState | None]:
-        return tracker.frames(in_threads(observe, list(reach[some])))
+    def alone_in(some: slice) -> list[VotedHead | None]:
+        return tracker.voted(in_threads(observe, list(reach[some])))
 
     parts = in_threads(alone_in, batches(len(reach), scene.device))
-    states: list[HeadState | None] = [state for part in parts for state in part]
+    voted: list[VotedHead | None] = [each for part in parts for each in part]
+    states: list[HeadState | None] = [None if each is None else each.state for each in voted]
     alone = list(states)
+    votes |= {frame: each.votes for frame, each in zip(reach, voted, strict=True) if each is not None}
     if scene.appearance is not None and config.coupled.colour:
         # Faces of a few cameras are small, and decoding their pictures takes longer than a step: read once.
         colours |= dict(zip(reach, in_threads(evidence.colours, list(reach)), strict=True))
@@ -154,6 +155,24 @@ def track_segment(
     measure = lambda pair: frame_residuals(tracker, pair[0], observe(pair[1]), cameras)  # noqa: E731
     residuals = in_threads(measure, list(zip(states[inner], frames, strict=True)))
     return _track(states[inner], alone[inner], residuals, len(head.model.expression_names))
+
+
+def person_tracker(head: Head, person: Person, evidence: Evidence, config: TrackConfig, device: str = "cpu") -> Tracker:
+    """A known person in a take, ready to be followed."""
+    scene = person.scene(HeadScene.of(head)).to(device)
+    few = max(len(person.key_frames), evidence.frame_count)
+    # No part of identity stands in for gaze, so that irises keep their say over the prior.
+    surer = lambda stage: replace(stage, gaze=stage.gaze * fewness(few))  # noqa: E731
+    stages, coupled = tuple(surer(stage) for stage in config.stages), surer(config.coupled)
+    return Tracker(scene, prior_of_few(config.prior, few), config.temporal, stages, coupled)
+
+
+def observed(
+    head: Head, person: Person, evidence: Evidence, frame: int, response: LandmarkResponse | None
+) -> FrameObservations:
+    """What was seen of a known person in a frame, without its colours."""
+    seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame, response), person.offsets())
+    return replace(seen, told=without_biases(seen.told, person.curve_biases))
 
 
 def runs(known: list[bool]) -> list[slice]:
@@ -183,11 +202,11 @@ def _track(
 
 
 def bridged(track: Track) -> Track:
-    """Frames in which nothing was seen, interpolated between their neighbours; at the ends the nearest one stands.
+    """Frames that nothing told, interpolated between their neighbours; at the ends the nearest one stands.
 
     Raises InputError when nothing was seen in any frame.
     """
-    known = np.flatnonzero(track.frame_state == FITTED)
+    known = np.flatnonzero(track.frame_state != BRIDGED)
     if not len(known):
         raise InputError(
             "a face that can be fitted in at least one frame",

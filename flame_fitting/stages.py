@@ -55,3 +55,9 @@ TRACKING_STAGES = (
 """A frame of a known person."""
 COUPLED_STAGE = replace(TRACKING_STAGES[-1], name="coupled", colour=0.4)
 """All frames together. Colour joins in where frames are posed already: it pulls from a pixel or two away."""
+BLIND_STAGES = (
+    Stage("pose", 5, 0, False, 0.0, 1.0, FAR),
+    Stage("coarse", 3, 0, True, 0.0, 1.0, CLOSE),
+    Stage("fine", 4, 0, True, 0.003, 1.0, TIGHT, gaze=1.0),
+)
+"""A frame of a known person without a usable face in any view, from a neighbour's pose: depth alone leads."""

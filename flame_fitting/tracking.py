@@ -9,10 +9,21 @@ import torch
 
 from flame_fitting.chain import TemporalPrior, chain_step
 from flame_fitting.key_frames import batches, first_state, frame_equations, in_threads, moved
+from flame_fitting.landmark_votes import LandmarkVotes
 from flame_fitting.losses.linear_head import HeadState
 from flame_fitting.scene import FrameObservations, HeadScene, SeenFrames
 from flame_fitting.solver import FrameEquations, HeadPrior, Step, solve_arrow
 from flame_fitting.stages import COUPLED_STAGE, Stage
+
+
+@dataclass(frozen=True, eq=False)
+class VotedHead:
+    """A frame that was fitted by itself."""
+
+    state: HeadState
+    """Its curves and pose."""
+    votes: LandmarkVotes
+    """Which landmarks it shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +47,31 @@ class Tracker:
 
     def frames(self, seen: Sequence[FrameObservations]) -> list[HeadState | None]:
         """Frames each by itself, from its own landmarks, as one batch; None where no view shows the face."""
+        return [None if each is None else each.state for each in self.voted(seen)]
+
+    def voted(self, seen: Sequence[FrameObservations]) -> list[VotedHead | None]:
+        """The same with the landmarks that the heads show; before the last stage, others lose their vote."""
         found = [first_state(self.scene.on_cpu, each.landmarks) for each in seen]
         known = [frame for frame, state in enumerate(found) if state is not None]
+        heads: list[VotedHead | None] = [None] * len(found)
         if not known:
-            return found
+            return heads
         device = self.scene.device
         state = HeadState.stacked([state for state in found if state is not None], device)
-        stacked, nobody = SeenFrames.of([seen[frame] for frame in known], device), state.identity.new_zeros(0)
-        for stage in self.stages:
+        shown, nobody = [seen[frame] for frame in known], state.identity.new_zeros(0)
+        stacked, votes = SeenFrames.of(shown, device), [LandmarkVotes({}, {}) for _ in known]
+        for number, stage in enumerate(self.stages):
+            if number and number == len(self.stages) - 1:
+                pairs = zip(state.frames(), shown, strict=True)
+                votes = in_threads(lambda pair: LandmarkVotes.of(self.scene.on_cpu, *pair), list(pairs))
+                stacked = SeenFrames.of([own.given(each) for own, each in zip(votes, shown, strict=True)], device)
             for _ in range(stage.steps):
                 equations = frame_equations(self.scene, state, stacked, stage, self.prior)
                 step = solve_arrow(equations, nobody, state.curves, self.prior, stage.expressions)
                 state = moved(state, self.scene.centre(state), step)
-        for frame, each in zip(known, state.frames(), strict=True):
-            found[frame] = each
-        return found
+        for frame, each, own in zip(known, state.frames(), votes, strict=True):
+            heads[frame] = VotedHead(each, own)
+        return heads
 
     def couple(
         self, states: list[HeadState], frames: list[int], observe: Callable[[int], FrameObservations]

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from evaluation.gaze import find_eyes
 from evaluation.motion import lag_frames
+from flame_fitting.blind_frames import with_blind_frames
 from flame_fitting.evidence import EvidenceCameras
 from flame_fitting.fit import FitConfig, HeadFit, one_thread
 from flame_fitting.focal_length import lens_metrics, lenses_named
@@ -17,7 +18,7 @@ from flame_fitting.models.head_model import HeadModel
 from flame_fitting.models.registry import load_head, load_head_model
 from flame_fitting.person import Person, as_indices, fit_person, relit_person
 from flame_fitting.residuals import TERMS
-from flame_fitting.segments import FITTED, Track, bridged, cut, track_segment
+from flame_fitting.segments import FITTED, FROM_DEPTH, Track, bridged, cut, track_segment
 from flame_fitting.steadiness import jitter_mm_per_frame2
 from flame_fitting.texture import PosedView, Texture, bake_texture, supported_vertices
 from geometry.errors import InputError
@@ -272,7 +273,14 @@ def track_take(take: Take, config: HeadConfig, progress: Report, segments: int |
         progress(done, take.frame_count)
 
     run_tasks(_track_task, job, pieces, scheduler, count)
-    return bridged(Track.joined([_read_track(take.results.read("track", _segment_run(piece))) for piece in pieces]))
+    track = Track.joined([_read_track(take.results.read("track", _segment_run(piece))) for piece in pieces])
+    one_thread()
+    stored = take.results.read("person")
+    evidence = TakeEvidence(take, take.results.read("landmarks"), stored.provenance.metrics)
+    told = config.fit.track
+    return bridged(
+        with_blind_frames(load_head(config.model), read_person(stored), evidence, track, told, config.device)
+    )
 
 
 def fit_heads(
@@ -357,6 +365,7 @@ def _metrics(
     return {
         "model": model.name,
         "frames_without_face": float((track.frame_state != FITTED).sum()),
+        "frames_from_depth": float((track.frame_state == FROM_DEPTH).sum()),
         "depth_residual_mm_median": float(np.median(measured)) * 1000 if len(measured) else float("nan"),
         "identity_rms": float(np.sqrt((fit.person.identity**2).mean())),
         "texels_seen_share": float(texture.seen.mean()),

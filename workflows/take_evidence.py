@@ -59,9 +59,10 @@ class TakeEvidence:
         pictures = [(camera, self.take.depth_m(camera.id, frame)) for camera in self.take.rig.depth]
         return tuple(DepthImage.cleaned(camera, depth) for camera, depth in pictures if depth is not None)
 
-    def colours(self, frame: int) -> tuple[ColourImage, ...]:
+    def colours(self, frame: int, views: tuple[ViewLandmarks, ...] | None = None) -> tuple[ColourImage, ...]:
         """The face in the pictures of the few views that show it largest, so that memory does not grow with the rig."""
-        views = sorted(self.landmarks(frame), key=lambda view: -float(np.ptp(view.points_px, axis=0).prod()))
-        pictures = [(view, self.take.frame(view.camera.id, frame)) for view in views[:COLOUR_VIEWS]]
+        views = self.landmarks(frame) if views is None else views
+        largest = sorted(views, key=lambda view: -float(np.ptp(view.points_px, axis=0).prod()))
+        pictures = [(view, self.take.frame(view.camera.id, frame)) for view in largest[:COLOUR_VIEWS]]
         crops = [ColourImage.about(view, picture) for view, picture in pictures if picture is not None]
         return tuple(crop for crop in crops if crop is not None)

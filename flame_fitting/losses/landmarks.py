@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flame_fitting.evidence import ViewLandmarks
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule, geman_mcclure
+from geometry.cameras import Camera
 
 DETECTION_SIGMA = 0.012
 """Noise of a detection, in units of the face's size in the picture (about 1.5 px on a 130 px face)."""
@@ -66,8 +67,13 @@ class LandmarkViews:
 class LandmarkTargets(LandmarkViews):
     """Detected landmarks of one camera."""
 
-    camera_id: str
-    """Which camera."""
+    camera: Camera
+    """Where they were seen."""
+
+    @property
+    def camera_id(self) -> str:
+        """Which camera."""
+        return self.camera.id
 
     @classmethod
     def of(
@@ -91,7 +97,7 @@ class LandmarkTargets(LandmarkViews):
             torch.tensor(sigma * size, dtype=torch.float64),
             torch.tensor(robust_sigmas, dtype=torch.float64),
             torch.zeros(len(chosen), 2, dtype=torch.float64),
-            view.camera.id,
+            view.camera,
         )
 
 

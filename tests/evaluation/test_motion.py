@@ -90,5 +90,7 @@ def test_frozen_and_broken_frames_do_not_pass_for_results():
     fitted[2], fitted[4, 1, 1] = fitted[1], np.nan
     assert silent_gaps(fitted, true, None) == 2
     assert silent_gaps(fitted, true, np.array([0, 0, 1, 0, 0, 0], np.uint8)) == 1, "one names itself"
+    from_depth = np.full(6, 2, np.uint8)
+    assert silent_gaps(fitted, true, from_depth) == 2, "what depth alone told passes for fitted, and must be"
     still = np.repeat(true[:1], 6, 0)
     assert silent_gaps(still + 1e-3, still, None) == 0, "a face that keeps still may be fitted so"

@@ -153,7 +153,7 @@ class ExactTake:
         """All depth pictures of a frame."""
         return tuple(depth_of(self.of, self.states[frame], by) for by in self.depth_cameras)
 
-    def colours(self, frame: int) -> tuple[ColourImage, ...]:
+    def colours(self, frame: int, views: tuple[ViewLandmarks, ...] | None = None) -> tuple[ColourImage, ...]:
         """None."""
         return ()
 

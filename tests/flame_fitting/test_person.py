@@ -60,7 +60,7 @@ class DrawnFaces:
         """None."""
         return ()
 
-    def colours(self, frame: int) -> tuple[ColourImage, ...]:
+    def colours(self, frame: int, views: tuple[ViewLandmarks, ...] | None = None) -> tuple[ColourImage, ...]:
         """None."""
         return ()
 

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flame_fitting.evidence import DepthImage
 from flame_fitting.fit import FitConfig
+from flame_fitting.models.registry import load_head_model
 from flame_fitting.person import PersonConfig
-from flame_fitting.segments import TrackConfig
+from flame_fitting.segments import BRIDGED, FROM_DEPTH, TrackConfig
 from flame_fitting.stages import FAR, NEAR, Stage
 from geometry.errors import InputError
+from rendering.arrays import rasterize_arrays
 from storage.take import Take
+from tests.workflows.fitted_takes import heads as known_heads
 from tests.workflows.fitted_takes import rig, write_landmarks, write_take
 from workflows import heads
 from workflows.heads import HeadConfig, StoredHead, find_person, fit_heads, track_take
@@ -117,6 +121,36 @@ def test_a_killed_tracking_goes_on_where_it_was_and_ends_the_same(fitted, tmp_pa
     assert len(tracked) == SEGMENTS - len(kept)
     assert not {f"{frames.start:06d}-{frames.stop:06d}" for frames in tracked} & kept
     assert same(take, fitted)
+
+
+def test_depth_fills_a_frame_that_no_face_detector_saw(tmp_path, monkeypatch):
+    """The known heads in depth, in all frames but one: that one stays a gap."""
+    of, shapes, lost = rig(colour=2, depth=1), known_heads(FRAMES), BLIND + 1
+    take = write_take(tmp_path / "take.zarr", of, FRAMES)
+    states = np.full((FRAMES, 2), 3)
+    states[[BLIND, lost]] = 1
+    write_landmarks(take, states)
+
+    def depth(evidence, frame):
+        camera, triangles = of.depth[0], load_head_model().faces.numpy()
+        pixels, metres = camera.project(shapes[frame].astype(np.float64))
+        shown = rasterize_arrays(np.column_stack([pixels, metres]), triangles, camera.image_size_hw)
+        picture = DepthImage.cleaned(camera, np.where(shown.mask, shown.depth, 0).astype(np.float32))
+        return () if frame == lost else (picture,)
+
+    monkeypatch.setattr(heads.TakeEvidence, "depth", depth)
+    find_person(take, CONFIG, silent)
+    fit_heads(take, CONFIG, silent, segments=2)
+    stored = take.results.read("fit")
+    expected = np.zeros(FRAMES, int)
+    expected[BLIND], expected[lost] = FROM_DEPTH, BRIDGED
+    assert np.asarray(stored["frame_state"]).tolist() == expected.tolist()
+    metrics = stored.provenance.metrics
+    assert (metrics["frames_without_face"], metrics["frames_from_depth"]) == (2, 1)
+    face = load_head_model().region("face").numpy()
+    off = np.linalg.norm(np.asarray(stored["vertices"]) - shapes, axis=2)[:, face].mean(1)
+    assert off[BLIND] < 1.5 * np.median(off)
+    assert np.asarray(stored["views"])[BLIND] == 0 and np.asarray(stored["depth_residual_m"])[BLIND] < 1e-3
 
 
 def test_segments_of_an_other_person_are_not_taken(tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def _record(take: Take, loss: np.ndarray, wrong: str | None = None) -> dict[str,
         if wrong in ids:
             values[:, ids.index(wrong)] *= 8
     state, views = np.zeros(FRAMES, np.uint8), np.full(FRAMES, 3, np.int32)
-    state[list(LOST)] = 1
+    state[list(LOST)], state[LAMP_OUT] = 1, 2
     views[[*LOST, LAMP_OUT]] = 0
     return {
         "frame_state": ResultArray(state, ("frame",)),

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from storage.take import Take
 from workflows.report.checks import BAD, GOOD, WARNING, badge, fold
 from workflows.report.contents import FittedHead
-from workflows.report.fit_record import bridged_frames
+from workflows.report.fit_record import bridged_frames, depth_alone_frames
 from workflows.report.found_landmarks import NO_FACE, NO_PICTURE, PROFILE, STATE_WORDS, FoundLandmarks
 from workflows.report.markup import Child, Markup, counted, element, join, table
 
@@ -52,9 +52,9 @@ def runs_of(mask: Bool[np.ndarray, "t"]) -> list[tuple[int, int]]:
 
 def gaps_of(take: Take, fit: FittedHead, marks: FoundLandmarks | None) -> list[Gap]:
     """Every frame that was bridged, and every frame that depth alone carried, in order."""
-    bridged, faceless = bridged_frames(fit), fit.result["views"][...] == 0
+    bridged, blind = bridged_frames(fit), depth_alone_frames(fit)
     reasons = ["" for _ in bridged]
-    for frame in np.flatnonzero(bridged | faceless):
+    for frame in np.flatnonzero(bridged | blind):
         why = _why_no_view(take, marks, int(frame))
         reasons[frame] = why if bridged[frame] else f"{why}; fitted to depth alone"
     found = []

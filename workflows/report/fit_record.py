@@ -11,8 +11,8 @@ from storage.take import Take
 from workflows.report.contents import FittedHead
 from workflows.report.found_landmarks import FoundLandmarks
 
-BRIDGED = 1
-"""Of `frame_state`: no usable view, interpolated between its neighbours."""
+BRIDGED, FROM_DEPTH = 1, 2
+"""Of `frame_state`: interpolated between its neighbours; fitted without a usable view, to depth alone."""
 BELIEFS = ("prior", "temporal", "bound", "symmetry", "smooth")
 """Terms whose name holds one of these judge the head, not the picture; a strong expression makes them large."""
 LEAST_TYPICAL = 0.25
@@ -149,6 +149,12 @@ def bridged_frames(fit: FittedHead) -> Bool[np.ndarray, "t"]:
         return fit.result["frame_state"][...] == BRIDGED
     silent = fit.result["views"][...] == 0
     return silent & ~np.isfinite(fit.depth_residual_mm)
+
+
+def depth_alone_frames(fit: FittedHead) -> Bool[np.ndarray, "t"]:
+    """Frames that were fitted without a face in any view."""
+    told = (fit.result["views"][...] == 0) & ~bridged_frames(fit)
+    return told | (fit.result["frame_state"][...] == FROM_DEPTH) if "frame_state" in fit.result.arrays else told
 
 
 def _median(values: Float[np.ndarray, "t"]) -> float:
