@@ -29,6 +29,8 @@ class Stage:
     """Share of the landmarks' scatter on the surface that is still unknown."""
     landmark_alone: float = 0.0
     """Least weight of the landmarks where no depth was measured."""
+    contour: float = 0.0
+    """Weight of the face's outline against the head's contour, where the take has no depth."""
     gaze: float = 0.0
     """Weight of the irises' squared residuals."""
     colour: float = 0.0
