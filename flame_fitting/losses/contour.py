@@ -40,9 +40,11 @@ REACH_M = 0.02
 """A contour farther than this from a point is another one."""
 AGREEING = 0.7
 """Cosine between the outline's normal and the contour's, at least."""
-BOTH_SIDES, FAR_SIDE, TOO_FAR = 0.17, 0.30, 0.64
-"""Of the sine of the head's turn in the view: up to 10 degrees both sides are outlines, from 17 degrees on the far
-one alone, from 40 degrees on none (there the network's points scatter by a centimetre)."""
+BOTH_SIDES, FAR_SIDE = 0.17, 0.30
+"""Of the sine of the head's turn in the view: up to 10 degrees both sides are outlines, from 17 degrees on the far one
+alone."""
+TRUSTED, TOO_FAR = 0.50, 0.64
+"""The same: from 30 degrees on the far side counts less, from 40 on not at all (its points scatter by a centimetre)."""
 WINDOW, FACE_SHARE = 160, 0.6
 """Pixels of the picture that tells which contours are hidden, and how much of it the face fills."""
 BEHIND_M = 0.004
@@ -153,7 +155,7 @@ def outline_confidence(state: HeadState, centre: Float[Tensor, "*b 3"], seen: Ou
     # The camera on the subject's left (+x) sees the left cheek from ahead: its outline is the right one's.
     near = (turn * side).clamp_min(0)
     of_side = ((FAR_SIDE - near) / (FAR_SIDE - BOTH_SIDES)).clamp(0, 1)
-    of_turn = ((TOO_FAR - turn.abs()) / (TOO_FAR - FAR_SIDE)).clamp(0, 1)
+    of_turn = ((TOO_FAR - turn.abs()) / (TOO_FAR - TRUSTED)).clamp(0, 1)
     return seen.confidence * of_side * of_turn
 
 

@@ -1,6 +1,6 @@
 """Who is recorded: which frames tell it, and what comes out of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,8 +14,10 @@ from flame_fitting.person import (
     choose_key_frames,
     fit_person,
     prior_of_few,
+    stage_of_few,
 )
 from flame_fitting.personal import PersonalPrior
+from flame_fitting.stages import IDENTITY_STAGES
 from geometry.errors import InputError
 from geometry.rigs import Rig
 from tests.flame_fitting.exact_heads import COLOUR, DEPTH, POINTS, ExactTake, head, named, noisy, scene, state
@@ -143,6 +145,18 @@ def test_a_take_without_any_face_is_refused():
     take, _ = known_person(depth=False, blind=tuple(range(5)))
     with pytest.raises(InputError, match="a face"):
         fit_person(head(), take, QUICK)
+
+
+def test_what_a_landmark_says_wrongly_it_says_in_every_frame():
+    """Without depth few frames tell of a head about what many do: each counts for more. With depth they do not."""
+    plan = IDENTITY_STAGES[-1]
+    seen = ExactTake(scene(0), (state(named()),))
+    one, many = stage_of_few(plan, seen, 1), stage_of_few(plan, seen, 24)
+    assert many == replace(plan, landmark_alone=plan.landmark)
+    assert one.landmark_alone == pytest.approx(20 * plan.landmark) and one.contour == pytest.approx(20 * plan.contour)
+    assert one.landmark == plan.landmark, "where a frame has depth"
+    assert stage_of_few(IDENTITY_STAGES[0], seen, 1).landmark_alone == 1.0
+    assert stage_of_few(plan, replace(seen, depth_cameras=DEPTH), 1) == plan
 
 
 def test_a_person_of_few_frames_is_held_by_all_priors_alike():
