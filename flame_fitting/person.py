@@ -198,11 +198,12 @@ def prior_of_few(prior: HeadPrior, key_frames: int) -> HeadPrior:
 def stage_of_few(stage: Stage, evidence: Evidence, key_frames: int) -> Stage:
     """The plan for a person without depth who is known from so few frames.
 
-    What a landmark and an outline say wrongly of a head they say in every frame: fewer frames tell hardly less.
+    What a landmark and an outline say wrongly of a head they say in every frame: fewer frames tell hardly less, and so
+    each counts for more, beside a prior that counts for more itself (`prior_of_few`).
     """
     if evidence.cameras.depth:
         return stage
-    few = fewness(key_frames)
+    few = fewness(key_frames) ** 2
     alone = min(few * max(stage.landmark, stage.landmark_alone), 1.0)
     return replace(stage, landmark_alone=alone, contour=few * stage.contour)
 
