@@ -4,8 +4,8 @@ A landmark network's points on jaw and cheeks stand for no place on the skin: th
 away from the camera, another one in every view. So each is compared, along the outline's normal alone, with the nearest
 visible edge between a triangle that faces the camera and one that does not. Which edge that is is asked anew in every
 step (projective association); within a step it stands.
-Source: Cao, Hou & Zhou 2014, "Displaced dynamic expression regression", section 4 (sliding contour landmarks); edges as
-in Blanz & Vetter 1999.
+Source: Cao, Hou & Zhou 2014, "Displaced dynamic expression regression" (contour landmarks that slide); edges of the
+occluding boundary as in Bas, Smith, Bolkart & Wuhrer 2016, "Fitting a 3D morphable model to edges".
 """
 
 from __future__ import annotations
