@@ -128,8 +128,9 @@ def fit_person(
         seen = [replace(each, told=without_biases(each.told, biases)) for each in seen]
     frames = KeyFrames(scene, seen, prior)
     states = first_states(scene, seen)
+    stages = tuple(stage_of_few(stage, evidence, len(chosen)) for stage in config.stages)
     rounds = config.rounds + config.colour_rounds
-    total = sum(stage.steps for stage in config.stages) + rounds * config.steps_a_round
+    total = sum(stage.steps for stage in stages) + rounds * config.steps_a_round
     done = 0
 
     def step(stage: Stage) -> None:
@@ -139,10 +140,10 @@ def fit_person(
         if progress:
             progress(done, total)
 
-    for stage in config.stages:
+    for stage in stages:
         for _ in range(stage.steps):
             step(stage)
-    last = config.stages[-1]
+    last = stages[-1]
     if any(each.depth for each in seen):
         frames = frames.voting(states)
         fields = PersonalFields.of(scene, config.personal)
@@ -193,6 +194,19 @@ def prior_of_few(prior: HeadPrior, key_frames: int) -> HeadPrior:
     """
     few = fewness(key_frames)
     return replace(prior, identity=prior.identity * few, rate=prior.rate * few, sigma=prior.sigma / float(np.sqrt(few)))
+
+
+def stage_of_few(stage: Stage, evidence: Evidence, key_frames: int) -> Stage:
+    """The plan for a person without depth who is known from so few frames.
+
+    What a landmark and an outline say wrongly of a head they say in every frame: fewer frames tell hardly less, and so
+    each counts for more, beside a prior that counts for more itself (`prior_of_few`).
+    """
+    if evidence.cameras.depth:
+        return stage
+    few = fewness(key_frames) ** 2
+    alone = min(few * max(stage.landmark, stage.landmark_alone), 1.0)
+    return replace(stage, landmark_alone=alone, contour=few * stage.contour)
 
 
 def _person(frames: KeyFrames, states: list[HeadState], chosen: tuple[int, ...]) -> Person:

@@ -14,6 +14,7 @@ from torch import Tensor
 from flame_fitting.appearance import skin_points
 from flame_fitting.evidence import ColourImage, DepthImage, Evidence
 from flame_fitting.landmarks.response import LandmarkResponse, landmark_response
+from flame_fitting.losses.contour import ContourEdges, OutlineViews, contour_rows, find_feet, outline_confidence
 from flame_fitting.losses.gaze import IRIS_CENTRES, IRIS_ROBUST_SIGMAS, IRIS_SIGMA, IrisAnchors, gaze_rows
 from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_rows
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows
@@ -58,6 +59,8 @@ class FrameObservations:
     """The face in colour pictures; none where nothing asks for them."""
     told: tuple[CurveTargets, ...] = ()
     """What the views tell of the curves by the landmarks' known answer; none where there is depth."""
+    outlines: tuple[OutlineViews, ...] = ()
+    """The face's outline in each view; none where there is depth."""
 
     @classmethod
     def of(
@@ -72,8 +75,11 @@ class FrameObservations:
         marks = tuple(LandmarkTargets.of(view, embedding.source_index.numpy()) for view in views)
         with_irises = [view for view in views if len(view.points_px) > IRIS_CENTRES.max()]
         irises = tuple(LandmarkTargets.of(view, IRIS_CENTRES, IRIS_SIGMA, IRIS_ROBUST_SIGMAS) for view in with_irises)
-        told = [] if response is None or evidence.cameras.depth else [CurveTargets.of(view, response) for view in marks]
-        return cls(marks, irises, evidence.depth(frame), (), tuple(each for each in told if each is not None))
+        if evidence.cameras.depth:
+            return cls(marks, irises, evidence.depth(frame))
+        told = [] if response is None else [CurveTargets.of(view, response) for view in marks]
+        outlines = tuple(OutlineViews.of(view) for view in views)
+        return cls(marks, irises, (), (), tuple(each for each in told if each is not None), outlines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +98,8 @@ class SeenFrames:
     """The faces in all colour pictures."""
     told: ToldCurves | None
     """What the landmarks' known answer tells of the curves."""
+    outlines: OutlineViews | None
+    """The outlines."""
 
     @classmethod
     def of(cls, frames: Sequence[FrameObservations], device: torch.device | str = "cpu") -> SeenFrames:
@@ -104,6 +112,7 @@ class SeenFrames:
             DepthViews.stacked(depth, device),
             ColourViews.stacked([frame.colours for frame in frames], device),
             ToldCurves.stacked([frame.told for frame in frames], device),
+            OutlineViews.stacked([frame.outlines for frame in frames], device),
         )
 
     @property
@@ -134,6 +143,8 @@ class HeadScene:
     """How much depth counts at each vertex."""
     points: SurfacePoints
     """Where on the skin colour is compared."""
+    edges: ContourEdges
+    """Edges that may become the face's outline."""
     response: LandmarkResponse | None = None
     """How landmarks answer to the curves, where that is known."""
     appearance: Appearance | None = None
@@ -152,8 +163,9 @@ class HeadScene:
         pairs = CurvePairs.of(model.expression_names)
         irises = IrisAnchors.of(head.contours, surface.mean)
         marks, points = surface.carried(embedding), skin_points(model)
+        edges = ContourEdges.of(torch.from_numpy(np.ascontiguousarray(faces, np.int32)), model.region("skin"))
         response = landmark_response(model.expression_names)
-        return cls(surface, marks, embedding, irises, pairs, faces, counted, trust, points, response)
+        return cls(surface, marks, embedding, irises, pairs, faces, counted, trust, points, edges, response)
 
     def with_surface(self, surface: LinearPoints) -> HeadScene:
         """The same scene about another head of the same topology."""
@@ -161,7 +173,7 @@ class HeadScene:
 
     def to(self, device: torch.device | str) -> HeadScene:
         """The same scene on another device; triangles stay arrays, and are copied when they are first drawn."""
-        names = ("surface", "marks", "pairs", "trust", "embedding", "irises", "points")
+        names = ("surface", "marks", "pairs", "trust", "embedding", "irises", "points", "edges")
         look = None if self.appearance is None else self.appearance.to(device)
         return replace(self, **{name: getattr(self, name).to(device) for name in names}, appearance=look)
 
@@ -241,9 +253,15 @@ class HeadScene:
             weight = with_depth * stage.landmark + (1 - with_depth) * alone
             if seen.told is not None:
                 # The network's own answer tells the curves: the surface's would tell them again, and otherwise.
-                silent = seen.told.known.to(rows.d_curves)[:, None, None]
-                rows = replace(rows, d_curves=rows.d_curves * (1 - silent))
+                rows = rows.without_curves(seen.told.known)
             terms.append(Term("landmark", weight, rows))
+        if stage.contour and seen.outlines is not None:
+            confidence = outline_confidence(state, centre, seen.outlines)
+            feet = find_feet(self.surface.in_world(state), self.edges, seen.outlines, confidence)
+            rows = contour_rows(self.surface, state, centre, seen.outlines, feet, modes)
+            if seen.told is not None:
+                rows = rows.without_curves(seen.told.known)
+            terms.append(Term("contour", stage.contour, rows))
         if stage.expressions:
             terms.append(Term("pairs", 1.0, pair_rows(self.pairs, state, modes)))
             if seen.told is not None:

@@ -30,6 +30,8 @@ STABLE_MOVE_M, STABLE_SPREAD_M = 3e-3, 6e-3
 """Landmarks that no expression moves farther, and that the network puts no farther from their vertices, pose a head."""
 FRONTAL_COSINE = 0.82
 """Of the angle between face and view: from 35 degrees on the network was never asked."""
+SURE_COSINE, LEAST_VOTE = 0.94, 0.02
+"""Up to 20 degrees a view has a full vote; before it is squared, the least vote of a view that has any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +68,20 @@ class LandmarkResponse:
         names = tuple(str(name) for name in values.pop("names"))
         return cls(names, **{n: v.astype(np.float64) if v.dtype == np.float32 else v for n, v in values.items()})
 
-    def pull(self, normalised: Float[np.ndarray, "l 2"]) -> Float[np.ndarray, "e"] | None:
+    def pull(self, normalised: Float[np.ndarray, "l 2"]) -> tuple[Float[np.ndarray, "e"], float] | None:
         """The information times the curves and the bias that one view asks for; None where it shows no face from ahead.
+
+        With it the view's vote beside other views', in (0, 1]: 1 from ahead, least at the edge of what was learnt.
 
         Landmarks are normalised (z = 1, undistorted), in this order. All have a vote, those on the far cheek too: the
         network draws a whole face, its answer was learnt for all of it, and what is left out in one frame and not in
         the next would look like an expression (`expression_ratio` 0.71 with all, 0.83 to 1.7 without some).
         """
         displacement, facing = head_displacements(normalised, self.template, self.stable)
-        return None if facing < FRONTAL_COSINE else self.explained @ (displacement - self.rest).reshape(-1)
+        if facing < FRONTAL_COSINE:
+            return None
+        vote = max((facing - FRONTAL_COSINE) / (SURE_COSINE - FRONTAL_COSINE), LEAST_VOTE)
+        return self.explained @ (displacement - self.rest).reshape(-1), min(vote, 1.0) ** 2
 
     @cached_property
     def explained(self) -> Float[np.ndarray, "e l2"]:

@@ -6,7 +6,7 @@ Everything here takes any number of frames at once: leading axes `*b`, on whatev
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -96,6 +96,10 @@ class Rows:
     def measured(self) -> Bool[Tensor, "*b m"]:
         """Rows that say anything: those of points that were not seen are zero."""
         return (self.d_curves != 0).any(-1) | (self.d_pose != 0).any(-1)
+
+    def without_curves(self, frames: Bool[Tensor, "t"]) -> Rows:
+        """The same rows, which in some frames of the batch say nothing of the curves."""
+        return replace(self, d_curves=self.d_curves * (~frames).to(self.d_curves)[:, None, None])
 
     @classmethod
     def stacked(cls, frames: Sequence[Rows], device: torch.device | str = "cpu") -> Rows:

@@ -43,7 +43,8 @@ def mixed(modes: int = MODES) -> tuple[list[FrameObservations], list[HeadState]]
 @pytest.mark.parametrize("modes", [0, 5, MODES])
 def test_a_batch_has_the_equations_of_its_frames(modes, device):
     seen, states = mixed()
-    of, stage = scene(MODES), Stage("all", 1, modes, True, 1.0, 1.0, CLOSE, landmark_alone=2.0, gaze=1.0)
+    of = scene(MODES)
+    stage = Stage("all", 1, modes, True, 1.0, 1.0, CLOSE, landmark_alone=2.0, contour=1.0, gaze=1.0)
     batch = HeadState.stacked(states, device), SeenFrames.of(seen, device)
     together = frame_equations(of.to(device), *batch, stage, CURVE_PRIOR)
     for frame, (at, each) in enumerate(zip(states, seen, strict=True)):

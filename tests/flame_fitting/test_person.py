@@ -1,12 +1,14 @@
 """Who is recorded: which frames tell it, and what comes out of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from flame_fitting.evidence import ColourImage, DepthImage, EvidenceCameras, ViewLandmarks
+from flame_fitting.fit import HeadFit
+from flame_fitting.losses.linear_head import LinearPoints
 from flame_fitting.person import (
     CURVE_PRIOR,
     PersonConfig,
@@ -14,8 +16,11 @@ from flame_fitting.person import (
     choose_key_frames,
     fit_person,
     prior_of_few,
+    stage_of_few,
 )
 from flame_fitting.personal import PersonalPrior
+from flame_fitting.segments import TrackConfig, track_segment
+from flame_fitting.stages import IDENTITY_STAGES
 from geometry.errors import InputError
 from geometry.rigs import Rig
 from tests.flame_fitting.exact_heads import COLOUR, DEPTH, POINTS, ExactTake, head, named, noisy, scene, state
@@ -139,10 +144,42 @@ def test_landmarks_alone_find_most_of_a_person():
     np.testing.assert_array_equal(person.expressions, average, "without depth expressions are the average ones")
 
 
+def test_two_calibrated_views_know_how_large_a_head_is_and_where():
+    """A head that is 6 % larger than the mean one, seen by two cameras without depth and by one."""
+    mean = scene(0).surface
+    large = LinearPoints(1.06 * mean.mean, mean.identity_basis, 1.06 * mean.expression_basis)
+    of = scene(0).with_surface(large)
+    states = tuple(state(named(jawOpen=jaw), (0.02, turn, 0.0)) for jaw, turn in ((0.0, -0.2), (0.5, 0.0), (0.0, 0.15)))
+    face = of.face
+    sizes, away_m = [], []
+    for cameras in (COLOUR[1:], COLOUR[:1]):
+        take = ExactTake(of, states, cameras, disturb=noisy(0.2))
+        person = fit_person(head(), take, QUICK)
+        sizes.append(np.linalg.norm(np.ptp(person.rest[face], 0)) / np.linalg.norm(np.ptp(large.mean.numpy()[face], 0)))
+        track = track_segment(head(), person, take, range(3), TrackConfig())
+        found = HeadFit(person, track).vertices_world(1)[face].mean(0)
+        away_m.append(np.linalg.norm(found - of.surface.in_world(states[1]).numpy()[face].mean(0)))
+    print("size over the true one, and metres away:", sizes, away_m)
+    assert abs(sizes[0] - 1) < 0.01 and away_m[0] < 0.002
+    assert away_m[1] > 5 * away_m[0], "perspective alone tells one view far less of the distance"
+
+
 def test_a_take_without_any_face_is_refused():
     take, _ = known_person(depth=False, blind=tuple(range(5)))
     with pytest.raises(InputError, match="a face"):
         fit_person(head(), take, QUICK)
+
+
+def test_what_a_landmark_says_wrongly_it_says_in_every_frame():
+    """Without depth few frames tell of a head about what many do: each counts for more. With depth they do not."""
+    plan = IDENTITY_STAGES[-1]
+    seen = ExactTake(scene(0), (state(named()),))
+    few, many = (stage_of_few(plan, seen, frames) for frames in (4, 24))
+    assert many == replace(plan, landmark_alone=plan.landmark)
+    assert few.landmark_alone == pytest.approx(25 * plan.landmark) and few.contour == pytest.approx(25 * plan.contour)
+    assert few.landmark == plan.landmark, "where a frame has depth"
+    assert stage_of_few(IDENTITY_STAGES[0], seen, 1).landmark_alone == 1.0
+    assert stage_of_few(plan, replace(seen, depth_cameras=DEPTH), 1) == plan
 
 
 def test_a_person_of_few_frames_is_held_by_all_priors_alike():

@@ -229,6 +229,27 @@ def test_the_report_says_what_the_input_lacks(
     assert [lack.what for lack in lacks_of(made, *_read(made))] == lacks
 
 
+@pytest.mark.parametrize(
+    ("colour", "calibrated", "words"),
+    [
+        (2, True, ("measured where the calibrated views' landmarks meet", " degrees apart about the head")),
+        (2, False, ("comes from the prior of head sizes",)),
+        (1, True, ("the focal length is the calibration's", "comes from the prior of head sizes")),
+        (1, False, ("comes from the prior of head sizes",)),
+    ],
+)
+def test_the_report_says_where_a_heads_size_comes_from(
+    colour: int, calibrated: bool, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    made = write_take(tmp_path / "take.zarr", rig(colour, 0, calibrated), 10)
+    write_landmarks(made, np.full((10, colour), 3), 478)
+    write_fit(made, {})
+    (said,) = (lack.consequence for lack in lacks_of(made, *_read(made)) if lack.what == "No depth")
+    assert all(each in said for each in words), said
+    assert ("measured" in said) == (colour > 1 and calibrated)
+    assert ("calibration's" in said) == (colour == 1 and calibrated)
+
+
 def test_a_fit_of_an_earlier_version_is_shown_without_what_it_did_not_store(tmp_path: Path) -> None:
     made = write_take(tmp_path / "take.zarr", rig(2, 1), 4)
     write_landmarks(made, None, 468)

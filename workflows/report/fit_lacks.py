@@ -35,7 +35,7 @@ class Lack:
 def lacks_of(take: Take, fit: FittedHead, marks: FoundLandmarks | None) -> list[Lack]:
     """Everything that the take lacks and that shows in the head; empty for a full rig."""
     rig = take.rig
-    lacks = [*_scale(take, fit), *_sides(rig, fit)]
+    lacks = [*_scale(rig, fit), *_sides(rig, fit)]
     unknown = [camera.id for camera in rig.cameras if not camera.is_calibrated]
     if unknown:
         lacks.append(Lack("No calibration", _focal(unknown, fit)))
@@ -78,20 +78,31 @@ def view_directions(rig: Rig, fit: FittedHead) -> np.ndarray:
     return towards / np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-9)
 
 
-def _scale(take: Take, fit: FittedHead) -> list[Lack]:
+def widest_deg(rig: Rig, fit: FittedHead) -> float:
+    """The largest angle between two colour views about the head."""
+    directions = view_directions(rig, fit)
+    return float(np.degrees(np.arccos(np.clip(directions @ directions.T, -1, 1).min())))
+
+
+def _scale(rig: Rig, fit: FittedHead) -> list[Lack]:
     """Depth, or what stands for it."""
-    rig = take.rig
     if rig.depth:
         return []
-    if len(rig.rgb) < 2:
+    known = [camera.is_calibrated for camera in rig.rgb]
+    if sum(known) < 2:
+        focal = "the focal length is the calibration's, but " if len(known) == 1 and known[0] else ""
         said = (
-            "the head's size, and with it its distance, comes from the prior of head sizes: adults differ by some "
-            f"{HEAD_SPREAD:.0%} (one sigma), children by more, and so may every millimetre given here"
+            f"{focal}the head's size, and with it its distance, comes from the prior of head sizes: adults differ by "
+            f"some {HEAD_SPREAD:.0%} (one sigma), children by more, and so may every millimetre given here"
         )
     else:
+        baseline_m = max(
+            float(np.linalg.norm(one.centre_world - other.centre_world)) for one in rig.rgb for other in rig.rgb
+        )
         said = (
-            "size and shape come from the calibrated views alone: skin without landmarks, such as cheeks and forehead, "
-            "follows the model between them"
+            f"size and distance are measured where the calibrated views' landmarks meet (up to {baseline_m:.2f} m and "
+            f"{widest_deg(rig, fit):.0f} degrees apart about the head); skin without landmarks, such as cheeks and "
+            "forehead, follows the model between them and the face's outline"
         )
     return [Lack("No depth", said)]
 
@@ -107,8 +118,7 @@ def _sides(rig: Rig, fit: FittedHead) -> list[Lack]:
             )
         return [Lack("One view", guess)]
     if len(rig.rgb) > 1:
-        directions = view_directions(rig, fit)
-        widest = float(np.degrees(np.arccos(np.clip(directions @ directions.T, -1, 1).min())))
+        widest = widest_deg(rig, fit)
         if widest < NARROW_DEG:
             return [Lack("Views from one side", f"all cameras stand within {widest:.0f} degrees about the head: "
                          "its sides and back are the model's guess")]  # fmt: skip

@@ -91,6 +91,19 @@ def test_from_aside_it_tells_nothing(yaw_deg):
     assert CurveTargets.of(seen(SMILE, yaw_deg), posed()) is None
 
 
+def test_of_two_views_the_one_from_ahead_has_the_say():
+    """A view of two from aside changes little of what one from ahead tells; alone it is told as it is."""
+    ahead, aside = told_of(seen(SMILE)), told_of(seen(named(), 31.0, "aside"))
+    assert ahead.vote == 1.0 and 0 < aside.vote < 0.5
+    assert told_of(seen(SMILE, 15.0)).vote == 1.0
+    both, alone = ToldCurves.stacked([[ahead, aside], [aside]]), ToldCurves.stacked([[aside]])
+    assert both is not None and alone is not None
+    share = ahead.vote / (ahead.vote + aside.vote)
+    torch.testing.assert_close(both.pull[0], share * ahead.pull + (1 - share) * aside.pull)
+    torch.testing.assert_close(both.pull[1], alone.pull[0])
+    torch.testing.assert_close(both.information[1], aside.information)
+
+
 def test_a_head_with_other_curves_has_no_answer():
     assert landmark_response(("jawOpen", "smile")) is None
 
