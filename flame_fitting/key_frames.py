@@ -159,11 +159,12 @@ def first_state(scene: HeadScene, targets: tuple[LandmarkTargets, ...]) -> HeadS
     states = [HeadState(identity, curves, *pose) for pose in poses]
     spread = scene.embedding.spread_m.double()
     found = landmark_residuals(scene.marks, spread, HeadState.stacked(states), views)
-    votes = found.trust > 0
-    off = torch.where(votes, found.error.abs().mean(-1) * found.trust.sqrt() / found.sigma, 0.0)
-    of_views = off.sum(-1) / votes.sum(-1)
-    costs = torch.nanmean(of_views, -1).nan_to_num(torch.inf)
-    return states[int(costs.argmin())] if costs.min() < torch.inf else None
+    # Geman and McClure's cost, which ends at one for a landmark that is far off or behind the camera. Their weights
+    # times errors would not do: these fall again, and a pose that misses every view would seem to fit.
+    given = views.confidence.clamp(min=1e-12)
+    missed = views.confidence * (1 - (found.trust / given).clamp(max=1).sqrt())
+    costs = missed.sum((-2, -1)) / given.sum((-2, -1))
+    return states[int(costs.argmin())]
 
 
 def _pose_from_view(scene: HeadScene, target: LandmarkTargets) -> tuple[Tensor, Tensor] | None:
