@@ -193,6 +193,8 @@ SLOWLY = (
     "import time; import capture.ingest_portions as module; measure = module.measure_frame\n"
     "module.measure_frame = lambda *frame: (time.sleep(0.03), measure(*frame))[1]\n"
 )
+VERY_SLOWLY = SLOWLY.replace("0.03", "0.2")
+"""So that a busy machine interrupts it before it is done, too."""
 
 
 def _command(source: Path, path: Path, before: str = "") -> subprocess.Popen[bytes]:
@@ -224,7 +226,7 @@ def test_a_command_that_is_killed_three_times_ends_with_the_same_bytes(source: P
 
 def test_an_interrupted_command_ends_at_once_and_resumes(source: Path, tmp_path: Path) -> None:
     path = tmp_path / "take.zarr"
-    child = _command(source, path, SLOWLY)
+    child = _command(source, path, VERY_SLOWLY)
     _wait_for(lambda: any(path.glob("progress/*_*/*.json")), child)
     child.send_signal(signal.SIGINT)
     started = time.monotonic()
