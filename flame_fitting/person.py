@@ -118,7 +118,7 @@ def fit_person(
     chosen = choose_key_frames(evidence, config.key_frames)
     scene = HeadScene.of(head).to(device)
     observe = lambda frame: FrameObservations.of(evidence, head.landmarks, frame, scene.response)  # noqa: E731
-    # Without depth the surface is known too roughly to carry an albedo: colour drags heads to where it seems to fit.
+    # Without depth the surface is known too roughly to carry an albedo: colour would move curves that are at rest.
     with_depth = bool(evidence.cameras.depth)
     seen = [replace(observe(frame), colours=evidence.colours(frame) if with_depth else ()) for frame in chosen]
     prior = prior_of_few(prior_by(evidence, config.prior), len(chosen))

@@ -34,8 +34,6 @@ from geometry.errors import InputError
 
 FITTED, BRIDGED, FROM_DEPTH = 0, 1, 2
 """Values of `frame_state`. Segments know the first two; `blind_frames` fits what it can of the second."""
-
-
 POSE_ROBUST_WITHOUT_DEPTH = 100.0
 """`TemporalPrior.pose_robust` where landmarks alone pose the head: what bends by less is their noise."""
 
