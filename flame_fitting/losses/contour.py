@@ -11,7 +11,7 @@ occluding boundary as in Bas, Smith, Bolkart & Wuhrer 2016, "Fitting a 3D morpha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from flame_fitting.evidence import ViewLandmarks
 from flame_fitting.losses.landmarks import FACE_POINTS, NEAREST_M
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule, geman_mcclure
+from flame_fitting.losses.view_batches import side_by_side
 from rendering.rasterize import rasterize
 from rendering.topology import topology
 
@@ -71,16 +72,7 @@ class OutlineViews:
     @staticmethod
     def stacked(frames: Sequence[Sequence[OutlineViews]], device: torch.device | str = "cpu") -> OutlineViews | None:
         """All views of a batch of frames, with axes frame and view; None where no frame has any."""
-        most = max((len(views) for views in frames), default=0)
-        if most == 0:
-            return None
-        some = next(views[0] for views in frames if views)
-        nothing = replace(some, confidence=torch.zeros_like(some.confidence))
-        padded = [[*views, *[nothing] * (most - len(views))] for views in frames]
-        parts = []
-        for field in fields(OutlineViews):
-            parts.append(torch.stack([torch.stack([getattr(view, field.name) for view in views]) for views in padded]))
-        return OutlineViews(*(part.to(device) for part in parts))
+        return side_by_side(OutlineViews, frames, device)
 
     @classmethod
     def of(cls, view: ViewLandmarks) -> OutlineViews:

@@ -7,7 +7,7 @@ whatever the number of cameras: the linear algebra behind does not grow with the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flame_fitting.evidence import ViewLandmarks
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule, geman_mcclure
+from flame_fitting.losses.view_batches import side_by_side
 from geometry.cameras import Camera
 
 DETECTION_SIGMA = 0.012
@@ -51,16 +52,7 @@ class LandmarkViews:
     @staticmethod
     def stacked(frames: Sequence[Sequence[LandmarkViews]], device: torch.device | str = "cpu") -> LandmarkViews | None:
         """All views of a batch of frames, with axes frame and view; None where no frame has any."""
-        most = max((len(views) for views in frames), default=0)
-        if most == 0:
-            return None
-        some = next(views[0] for views in frames if views)
-        nothing = replace(some, confidence=torch.zeros_like(some.confidence))
-        padded = [[*views, *[nothing] * (most - len(views))] for views in frames]
-        parts = []
-        for field in fields(LandmarkViews):
-            parts.append(torch.stack([torch.stack([getattr(view, field.name) for view in views]) for views in padded]))
-        return LandmarkViews(*(part.to(device) for part in parts))
+        return side_by_side(LandmarkViews, frames, device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -20,6 +19,7 @@ from flame_fitting.evidence import ColourImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
 from flame_fitting.losses.point_to_plane import Surface, windows_about
 from flame_fitting.losses.vertex_evidence import VertexEvidence
+from flame_fitting.losses.view_batches import PictureOrder, filled_up
 from rendering.colours import ColourModel, PosedSurfaces, SurfacePoints, gather_colours_at_vertices
 from rendering.distances import vertex_normals
 from rendering.lenses import Lenses
@@ -52,24 +52,14 @@ class ColourViews:
         images = [image for each in frames for image in each]
         if not images:
             return None
-        shapes = np.array([image.levels.shape[:2] for image in images])
-        levels = np.zeros((len(images), *shapes.max(0), 3), np.uint8)
-        for number, image in enumerate(images):
-            levels[number, : shapes[number, 0], : shapes[number, 1]] = image.levels
-        counts = [len(each) for each in frames]
-        firsts = np.cumsum([0, *counts])
-        integers = lambda values: torch.tensor(values, dtype=torch.int64, device=device)  # noqa: E731
-        turns = []
-        for turn in range(max(counts)):
-            own = [frame for frame, count in enumerate(counts) if count > turn]
-            turns.append((integers(own), integers([int(firsts[frame]) + turn for frame in own])))
+        order = PictureOrder.of([len(each) for each in frames], device)
         cameras = [image.camera for image in images]
         return cls(
             Lenses.of(cameras, device),
             tuple(camera.id for camera in cameras),
-            torch.from_numpy(levels).to(device),
-            integers(np.repeat(np.arange(len(frames)), counts).tolist()),
-            tuple(turns),
+            torch.from_numpy(filled_up([image.levels for image in images])).to(device),
+            order.mesh_of_view,
+            order.turns,
         )
 
     def posed(self, vertices: Float[Tensor, "t v 3"], surface: Surface, about: Int[Tensor, "n"]) -> PosedSurfaces:

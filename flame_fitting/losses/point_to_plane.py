@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
+from flame_fitting.losses.view_batches import PictureOrder, filled_up
 from rendering.distances import DepthPictures, DistanceModel, gather_distances_at_vertices, vertex_normals
 from rendering.lenses import Lenses
 from rendering.rasterize import rasterize
@@ -63,22 +63,12 @@ class DepthViews:
         images = [image for each in frames for image in each]
         if not images:
             return None
-        shapes = np.array([image.depth_m.shape for image in images])
-        measured = np.zeros((len(images), *shapes.max(0)), np.float32)
-        for number, image in enumerate(images):
-            measured[number, : shapes[number, 0], : shapes[number, 1]] = image.depth_m
         counts = [len(each) for each in frames]
-        firsts = np.cumsum([0, *counts])
-        integers = lambda values: torch.tensor(values, dtype=torch.int64, device=device)  # noqa: E731
-        turns = []
-        for turn in range(max(counts)):
-            own = [frame for frame, count in enumerate(counts) if count > turn]
-            turns.append((integers(own), integers([int(firsts[frame]) + turn for frame in own])))
-        lenses = Lenses.of([image.camera for image in images], device)
-        mesh_of_view = integers(np.repeat(np.arange(len(frames)), counts).tolist())
-        pictures = DepthPictures(torch.from_numpy(measured).to(device), mesh_of_view, lenses.centres_world)
+        order, lenses = PictureOrder.of(counts, device), Lenses.of([image.camera for image in images], device)
+        measured = torch.from_numpy(filled_up([image.depth_m for image in images])).to(device)
+        pictures = DepthPictures(measured, order.mesh_of_view, lenses.centres_world)
         present = torch.tensor([float(count > 0) for count in counts], dtype=torch.float64, device=device)
-        return cls(lenses, pictures, tuple(turns), present)
+        return cls(lenses, pictures, order.turns, present)
 
 
 @dataclass(frozen=True, eq=False)
