@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from flame_fitting.appearance import relit
 from flame_fitting.chain import TemporalPrior
 from flame_fitting.evidence import Evidence, ViewLandmarks
+from flame_fitting.first_distance import placed_by_depth
 from flame_fitting.key_frames import KeyFrames, first_states, in_threads
 from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
@@ -131,7 +132,7 @@ def fit_person(
     stages = tuple(stage_of_few(stage, evidence, len(chosen)) for stage in config.stages)
     rounds = config.rounds + config.colour_rounds
     total = sum(stage.steps for stage in stages) + rounds * config.steps_a_round
-    done = 0
+    done, placed = 0, False
 
     def step(stage: Stage) -> None:
         nonlocal states, done
@@ -141,6 +142,8 @@ def fit_person(
             progress(done, total)
 
     for stage in stages:
+        if stage.depth and not placed:
+            states, placed = placed_by_depth(scene, states, seen), True
         for _ in range(stage.steps):
             step(stage)
     last = stages[-1]

@@ -48,8 +48,8 @@ class PersonalPrior:
     """Leading functions of their kernel."""
     active: float = 0.03
     """A shape is learnt from frames in which its curve is above this."""
-    independence: float = 0.3
-    """How much the depth of all frames counts: its errors are not independent from frame to frame."""
+    evidence: float = 3.0
+    """How much all frames' depth counts beside these priors; tuned (vertex error 0.50 mm at 0.3, 0.42 at 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +97,12 @@ def learn_person(
     shape, expression = (torch.from_numpy(part).to(device) for part in (fields.shape, fields.expression))
     unknowns = PersonalUnknowns(shape, expression, size[learnt], strength[:, learnt])
     hessian, towards = personal_equations(unknowns, measured)
-    hessian.mul_(prior.independence).diagonal().add_(1)
+    hessian.mul_(prior.evidence).diagonal().add_(1)
     for k, name in enumerate(learnt.tolist()):
         along = (unknowns.block(k).T @ average.expression_basis[name]).flatten()
         along = along / torch.linalg.vector_norm(along).clamp_min(1e-20)
         hessian[unknowns.of(k), unknowns.of(k)] += SAME_STRENGTH * torch.outer(along, along)
-    found = torch.cholesky_solve(prior.independence * towards[:, None], torch.linalg.cholesky(hessian))[:, 0]
+    found = torch.cholesky_solve(prior.evidence * towards[:, None], torch.linalg.cholesky(hessian))[:, 0]
     mean, expressions = general.mean.clone(), general.expression_basis.clone()
     mean[vertices] += unknowns.shape @ found[: unknowns.wide].reshape(-1, 3)
     for k, name in enumerate(learnt.tolist()):

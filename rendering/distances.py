@@ -23,11 +23,15 @@ class DistanceModel:
     reach_m: float
     """Pixels whose depth differs by more than this from the surface's belong to something else."""
     robust_m: float
-    """Scale of the Geman-McClure kernel of the distance."""
+    """Scale of the Geman-McClure kernel of the distance, for a sensor without noise."""
     min_cosine: float
     """Of the angle between ray and normal: pixels that graze the surface do not count."""
     sigma_per_m: float
     """Standard deviation of a depth is this times its square; along the normal, times the cosine."""
+    reach_sigmas: float = 0.0
+    """So many standard deviations of a depth widen the reach; the two add as squares."""
+    robust_sigmas: float = 0.0
+    """So many standard deviations of a distance widen the kernel, alike: noise alone must not look like an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,8 @@ def gather_distances_at_vertices(
     if len(pictures.measured) == 0 or fragments.face_index.numel() == 0:
         return vertices.new_zeros(len(pictures.measured), vertices.shape[1], 2)
     gate = Gate()
-    gate.reach_m, gate.robust_m = model.reach_m, model.robust_m
+    gate.reach_m, gate.reach_sigmas = model.reach_m, model.reach_sigmas
+    gate.robust_m, gate.robust_sigmas = model.robust_m, model.robust_sigmas
     gate.min_cosine, gate.sigma_per_m = model.min_cosine, model.sigma_per_m
     shared = topology(faces, vertices.shape[1])
     inputs = [

@@ -25,8 +25,13 @@ from rendering.rasterize import rasterize
 
 SENSOR_SIGMA_M, SENSOR_SIGMA_AT_M = 1.5e-3, 0.8
 """Depth noise of a time-of-flight camera, growing with distance squared."""
+REACH_SIGMAS, ROBUST_SIGMAS = 6.0, 3.0
+"""How far noise alone takes a pixel: at a metre it is as wide as the narrowest gate is, and would lose two thirds."""
 CORRELATED_PIXELS = 25.0
 """Noise is correlated over neighbours: so many pixels tell as much as one independent one."""
+PICTURE_SIGMA_M = 1e-3
+"""What a picture's pixels have wrong together, per vertex (calibration, bias, a sensor's own smoothing): a close and
+smooth picture of 100,000 pixels is no surer than this, and would bend a face with its waves."""
 MODEL_SIGMA_M = 4e-4
 """What the model cannot express, per vertex."""
 MIN_COSINE = 0.25
@@ -39,9 +44,9 @@ class DepthGate:
     """Which pixels count."""
 
     reach_m: float
-    """Pixels farther than this from the head belong to something else (hair, hands, backdrop)."""
+    """Pixels farther than this and the noise from the head belong to something else (hair, hands, backdrop)."""
     robust_m: float
-    """Scale of the Geman-McClure kernel."""
+    """Scale of the Geman-McClure kernel, beside the noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +151,12 @@ def _sums(
     first, size_hw = windows_about(screen, views.lenses.size_hw)
     in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
     fragments = rasterize(in_window.float(), surface.faces, size_hw, cull_backfaces=True)
-    model = DistanceModel(gate.reach_m, gate.robust_m, MIN_COSINE, SENSOR_SIGMA_M / SENSOR_SIGMA_AT_M**2)
+    sigma_per_m = SENSOR_SIGMA_M / SENSOR_SIGMA_AT_M**2
+    model = DistanceModel(gate.reach_m, gate.robust_m, MIN_COSINE, sigma_per_m, REACH_SIGMAS, ROBUST_SIGMAS)
     shown, solid = (fragments, first.to(torch.int32)), (vertices, normals)
     sums = gather_distances_at_vertices(pictures, shown, solid, surface.faces, surface.counted, model)
-    return sums / CORRELATED_PIXELS
+    sums = sums / CORRELATED_PIXELS
+    return sums / (1 + PICTURE_SIGMA_M**2 * sums[..., :1])
 
 
 def windows_about(

@@ -39,7 +39,9 @@ class _Gate:
     """Which pixels count, and how much; see `rendering.distances.DistanceModel`."""
 
     reach_m: wp.float64
+    reach_sigmas: wp.float64
     robust_m: wp.float64
+    robust_sigmas: wp.float64
     min_cosine: wp.float64
     sigma_per_m: wp.float64
 
@@ -94,7 +96,9 @@ def gather_distances(
                 if face_index[view, row, column] == face:
                     z = wp.float64(measured[view, row + origins[view, 0], column + origins[view, 1]])
                     shown = wp.float64(depth[view, row, column])
-                    if z > wp.float64(0.0) and wp.abs(z - shown) < gate.reach_m:
+                    noise = gate.sigma_per_m * z * z
+                    reach = wp.sqrt(gate.reach_m * gate.reach_m + gate.reach_sigmas * gate.reach_sigmas * noise * noise)
+                    if z > wp.float64(0.0) and wp.abs(z - shown) < reach:
                         single = barycentric[view, row, column]
                         share = wp.vec3d(wp.float64(single[0]), wp.float64(single[1]), wp.float64(single[2]))
                         ray = share[0] * p_a + share[1] * p_b + share[2] * p_c
@@ -105,9 +109,10 @@ def gather_distances(
                         if cosine > gate.min_cosine:
                             # The measured point lies on the same ray, z / shown times as far away.
                             distance = along * (z - shown) / shown
-                            sigma = gate.sigma_per_m * z * z * cosine
-                            scaled = distance / gate.robust_m
-                            kernel = one + scaled * scaled
+                            sigma = noise * cosine
+                            wide = gate.robust_sigmas * sigma
+                            scaled = distance * distance / (gate.robust_m * gate.robust_m + wide * wide)
+                            kernel = one + scaled
                             w = one / (kernel * kernel * sigma * sigma)
                             weight += share * w
                             moment += share * (w * distance)

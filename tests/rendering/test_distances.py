@@ -21,7 +21,7 @@ LENSES = (
     np.array([0.3, 0.1, -1e-3, 1e-3, 0.0, 0.28, 0.1, 0.0]),
     np.array([0.1, -0.08, 2e-3, -1e-3, 0.02, 0.05, -0.02, 0.01, 1e-3, -1e-3, 5e-4, 1e-3, 0.01, -0.02]),
 )
-MODEL = DistanceModel(0.02, 0.004, 0.25, 2e-3)
+MODEL = DistanceModel(0.015, 0.003, 0.25, 2e-3, 15.0, 3.0)
 SIZE_HW = (96, 128)
 
 
@@ -82,7 +82,8 @@ def twin(scene: Scene, view: int) -> np.ndarray:
     index = scene.fragments.face_index[view].cpu().numpy()
     shown, weights = scene.fragments.depth[view].cpu().numpy(), scene.fragments.barycentric[view].cpu().numpy()
     observed = scene.pictures.measured[view].cpu().numpy()
-    use = (index >= 0) & (observed > 0) & (np.abs(observed.astype(float) - shown) < MODEL.reach_m)
+    reach = np.hypot(MODEL.reach_m, MODEL.reach_sigmas * MODEL.sigma_per_m * observed.astype(float) ** 2)
+    use = (index >= 0) & (observed > 0) & (np.abs(observed.astype(float) - shown) < reach)
     use &= scene.counted.cpu().numpy()[index] > 0
     corners, share, z = faces[index[use]], weights[use].astype(np.float64), observed[use].astype(np.float64)
     normal = np.einsum("pk,pkc->pc", share, plain_normals(vertices, faces)[corners])
@@ -91,7 +92,8 @@ def twin(scene: Scene, view: int) -> np.ndarray:
     along = np.einsum("pc,pc->p", normal, by.world_from_camera.rotate(ray))
     cosine, distance = -along / np.linalg.norm(ray, axis=1), along * (z - shown[use])
     sigma = MODEL.sigma_per_m * z**2 * cosine
-    weight = np.where(cosine > MODEL.min_cosine, 1 / (1 + (distance / MODEL.robust_m) ** 2) ** 2 / sigma**2, 0)
+    robust = np.hypot(MODEL.robust_m, MODEL.robust_sigmas * sigma)
+    weight = np.where(cosine > MODEL.min_cosine, 1 / (1 + (distance / robust) ** 2) ** 2 / sigma**2, 0)
     sums = np.zeros((len(vertices), 2))
     for k in range(3):
         for column, each in enumerate((weight, weight * distance)):
