@@ -15,14 +15,16 @@ from jaxtyping import Float
 
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState
+from flame_fitting.losses.point_to_plane import MIN_COSINE
 from flame_fitting.scene import FrameObservations, HeadScene
+from rendering.distances import vertex_normals
 
 TOO_FAR_M = 0.02
 """Heads that stand closer to their depth than this are left to the fit, whose gates are wider."""
 LARGEST_SHIFT_M = 0.3
 """Depth farther away than this is not a face that was taken for a larger or a smaller one."""
 LEAST_MEASURED = 0.3
-"""Share of the landmarks that must have a depth."""
+"""Share of the landmarks that must face a camera and have a depth there."""
 TURNS = 4
 """Moved heads cover other pixels."""
 
@@ -37,8 +39,10 @@ def placed_by_depth(
 def _placed(scene: HeadScene, state: HeadState, pictures: Sequence[DepthImage]) -> HeadState:
     moved = state
     for turn in range(TURNS):
-        marks = scene.marks.in_world(HeadState.stacked([moved]))[0].cpu().numpy()
-        told = [pair for pair in (_distance(marks, picture) for picture in pictures) if pair is not None]
+        vertices = scene.surface.in_world(HeadState.stacked([moved]))
+        normals = vertex_normals(vertices, scene.drawn.faces)[0]
+        marks, facing = (scene.embedding.on(values).cpu().numpy() for values in (vertices[0], normals))
+        told = [pair for pair in (_distance(marks, facing, picture) for picture in pictures) if pair is not None]
         if not told:
             return state
         # Least squares of least length: along the ray of a single camera.
@@ -51,8 +55,13 @@ def _placed(scene: HeadScene, state: HeadState, pictures: Sequence[DepthImage]) 
     return moved
 
 
-def _distance(marks: Float[np.ndarray, "l 3"], picture: DepthImage) -> tuple[Float[np.ndarray, "3"], float] | None:
-    """Unit ray to the head and how much farther along it than the landmarks depth is; None where too few have any."""
+def _distance(
+    marks: Float[np.ndarray, "l 3"], normals: Float[np.ndarray, "l 3"], picture: DepthImage
+) -> tuple[Float[np.ndarray, "3"], float] | None:
+    """Unit ray to the head and how much farther along it than the landmarks depth is; None where too few have any.
+
+    A landmark on the far side has another surface before it: half of a studio's cameras see the back of the head.
+    """
     camera = picture.camera
     pixels, depth = camera.project(marks)
     if (depth <= 0).any():
@@ -62,7 +71,9 @@ def _distance(marks: Float[np.ndarray, "l 3"], picture: DepthImage) -> tuple[Flo
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     measured = np.zeros(len(marks))
     measured[inside] = picture.depth_m[row[inside], column[inside]]
-    known = measured > 0
+    towards = camera.world_from_camera.translation - marks
+    towards = towards / np.linalg.norm(towards, axis=1, keepdims=True)
+    known = (measured > 0) & ((normals * towards).sum(1) > MIN_COSINE)
     if known.mean() < LEAST_MEASURED:
         return None
     to_head = marks.mean(0) - camera.world_from_camera.translation

@@ -7,7 +7,7 @@ which are fitted and thrown away, leave nothing of the cut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,8 +34,11 @@ from geometry.errors import InputError
 
 FITTED, BRIDGED, FROM_DEPTH = 0, 1, 2
 """Values of `frame_state`. Segments know the first two; `blind_frames` fits what it can of the second."""
-POSE_ROBUST_WITHOUT_DEPTH = 100.0
-"""`TemporalPrior.pose_robust` where landmarks alone pose the head: what bends by less is their noise."""
+MOTION_BESIDE_DEPTH = TemporalPrior(5e-3, 5e-4, 5e-5, 6.0, 6.0)
+"""Depth counts eightfold in `TRACKING_STAGES`, and motion fourfold beside it: the same widths, and half of each sigma
+(jitter 0.13 mm with `TemporalPrior`'s own)."""
+MOTION_WITHOUT_DEPTH = TemporalPrior(pose_robust=100.0)
+"""Where landmarks alone pose the head, what bends by less is their noise."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,10 @@ class TrackConfig:
     """The plan for a frame."""
     prior: HeadPrior = CURVE_PRIOR
     """What is known of curves before anything is measured."""
-    temporal: TemporalPrior = field(default_factory=TemporalPrior)
+    temporal: TemporalPrior = MOTION_BESIDE_DEPTH
     """How curves and head move."""
+    temporal_without_depth: TemporalPrior = MOTION_WITHOUT_DEPTH
+    """The same in a take without depth cameras."""
     coupled: Stage = COUPLED_STAGE
     """The plan for all frames together."""
     coupled_steps: int = 2
@@ -64,10 +69,9 @@ class TrackConfig:
         """
         if evidence.cameras.depth:
             return self
-        temporal = replace(self.temporal, pose_robust=POSE_ROBUST_WITHOUT_DEPTH)
         # Smoother motion carries a cut's trace farther: to a tenth in 8 frames.
         prior, overlap = prior_by(evidence, self.prior), 2 * self.overlap
-        return replace(self, prior=prior, temporal=temporal, overlap=overlap)
+        return replace(self, prior=prior, temporal=self.temporal_without_depth, overlap=overlap)
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ all frames, too: it counts as much as all of them together would if each told so
 TRACKING_STAGES = (
     Stage("pose", 3, 0, False, 1.0, 0.0, FAR, 0.3),
     Stage("coarse", 3, 0, True, 0.3, 4.0, CLOSE, 0.3),
-    Stage("fine", 4, 0, True, 0.003, 8.0, TIGHT, landmark_alone=0.3, gaze=1.0),
+    Stage("fine", 4, 0, True, 0.003, 8.0, TIGHT, landmark_alone=0.3, gaze=4.0),
 )
 """A frame of a known person. Depth counts five times as much as where the person is still sought: what a person's own
 shapes do not explain is little by then (mean absolute error of active curves 0.104 at a weight of 1 and 0.082 at 8 on a
@@ -63,6 +63,6 @@ COUPLED_STAGE = replace(TRACKING_STAGES[-1], name="coupled", colour=0.4)
 BLIND_STAGES = (
     Stage("pose", 5, 0, False, 0.0, 1.0, FAR),
     Stage("coarse", 3, 0, True, 0.0, 4.0, CLOSE),
-    Stage("fine", 4, 0, True, 0.003, 8.0, TIGHT, gaze=1.0),
+    Stage("fine", 4, 0, True, 0.003, 8.0, TIGHT, gaze=4.0),
 )
 """A frame of a known person without a usable face in any view, from a neighbour's pose: depth alone leads."""

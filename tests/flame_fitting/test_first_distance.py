@@ -11,7 +11,7 @@ from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.person import PersonConfig, fit_person
 from flame_fitting.scene import FrameObservations, HeadScene
 from flame_fitting.segments import TrackConfig, track_segment
-from tests.flame_fitting.exact_heads import COLOUR, DEPTH, ExactTake, head, named, scene, state
+from tests.flame_fitting.exact_heads import COLOUR, DEPTH, ExactTake, camera, head, named, scene, state
 
 TRUE = state(named())
 
@@ -38,6 +38,13 @@ def test_a_head_at_another_distance_comes_back(by):
 @pytest.mark.parametrize("start", [farther(0.5 * TOO_FAR_M), farther(1.5 * LARGEST_SHIFT_M)])
 def test_what_stands_near_its_depth_or_before_something_else_stays(start):
     assert placed(start, DEPTH) is start
+
+
+def test_cameras_behind_the_head_have_no_say():
+    """They measure its back, a head's depth from where its landmarks are."""
+    behind = tuple(camera(number, (x, 0.0, -0.7), "depth") for number, x in enumerate((-0.2, 0.0, 0.2), 7))
+    assert placed(TRUE, behind) is TRUE
+    assert placed(TRUE, (*behind, *DEPTH)) is TRUE
 
 
 def test_without_depth_nothing_moves():
