@@ -27,8 +27,9 @@ from flame_fitting.losses.point_to_plane import (
     Surface,
     gather_depth,
 )
+from flame_fitting.stages import TRACKING_STAGES
 
-LANDMARK_WEIGHT, DEPTH_WEIGHT, RATE, SIGMA = 0.1, 1.0, 20.0, 0.7
+LANDMARK_WEIGHT, DEPTH_WEIGHT, RATE, SIGMA = 0.1, TRACKING_STAGES[-1].depth, 20.0, 0.7
 """Of the squared residuals, and of the prior that keeps curves at rest: an exponential and a Gaussian one."""
 GATE = DepthGate(0.02, 0.004)
 ASSOCIATE_EVERY = 5
