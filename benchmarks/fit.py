@@ -1,15 +1,16 @@
 """The head fit, in figures: accuracy, speed, and peers on the same input: `python benchmarks/fit.py [PART]`.
 
-Each part is a module beside this one with a function `measure(folder, table)`; they share recordings. `--keep FOLDER`
-keeps those and uses them again. Rows go to standard error as they are measured, `--json` prints one object on standard
-output. The people are those of seeds 0 to 5: nothing may be tuned on them; MIEN_FIT_PEOPLE="102 105" names
-others for that.
+Each part is a module beside this one with a function `measure(folder, table)`; they share recordings. `--keep FOLDER`,
+or MIEN_FIT_KEEP=FOLDER, keeps those and uses them again. Rows go to standard error as they are measured, `--json`
+prints one object on standard output. The people are those of seeds 0 to 5: nothing may be tuned on them;
+MIEN_FIT_PEOPLE="102 105" names others for that.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,9 @@ PARTS = ("desk", "in_model", "mono", "vocap", "segments", "share", "peers", "spe
 
 def main(arguments: list[str]) -> None:
     """Measure all parts, or those that are named."""
+    if "--help" in arguments:
+        print(__doc__)
+        return
     table = Table()
     named, keep = _parts(arguments)
     with _folder(keep) as folder:
@@ -37,8 +41,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _parts(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """Names of parts, and the folder after `--keep`."""
-    keep = None
+    """Names of parts, and the folder to keep."""
+    keep = Path(os.environ["MIEN_FIT_KEEP"]) if "MIEN_FIT_KEEP" in os.environ else None
     if "--keep" in arguments:
         place = arguments.index("--keep")
         keep = Path(arguments[place + 1])

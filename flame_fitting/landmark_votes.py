@@ -57,7 +57,10 @@ class LandmarkVotes:
     def given(self, seen: FrameObservations) -> FrameObservations:
         """The frame, in which what is hidden has no vote."""
         own = lambda targets, votes: tuple(_voting(target, votes.get(target.camera_id)) for target in targets)  # noqa: E731
-        return replace(seen, landmarks=own(seen.landmarks, self.landmarks), irises=own(seen.irises, self.irises))
+        landmarks, irises = own(seen.landmarks, self.landmarks), own(seen.irises, self.irises)
+        covered = [target.camera_id in self.landmarks for target in seen.landmarks]
+        gone = [replace(c, confidence=c.confidence * (not hid)) for c, hid in zip(seen.closures, covered, strict=True)]
+        return replace(seen, landmarks=landmarks, irises=irises, closures=tuple(gone))
 
 
 def nearest_depth(camera: Camera, images: Sequence[DepthImage]) -> tuple[DepthImage, ...]:

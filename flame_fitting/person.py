@@ -15,6 +15,7 @@ from flame_fitting.evidence import Evidence, ViewLandmarks
 from flame_fitting.first_distance import placed_by_depth
 from flame_fitting.key_frames import KeyFrames, first_states, in_threads
 from flame_fitting.landmark_offsets import OffsetsByCamera, learn_offsets
+from flame_fitting.losses.closure import learn_lip_gap
 from flame_fitting.losses.linear_head import HeadState, LinearPoints
 from flame_fitting.losses.photometric import Appearance, ColourViews
 from flame_fitting.losses.response import Biases, learn_biases, without_biases
@@ -70,6 +71,8 @@ class Person:
     """The frames it was learnt from."""
     curve_biases: dict[str, Float[np.ndarray, "e"]] = field(default_factory=dict)
     """By camera without depth: the curves that the person's landmarks at rest look like (`losses.response`)."""
+    lip_gap: float = 0.0
+    """How much wider than others' the gap between shut lips is drawn, in widths of the mouth (`losses.closure`)."""
     albedo: Float[np.ndarray, "p 3"] | None = None
     """Of points of the skin (`HeadScene.points`), linear; negative where not seen; None without pictures."""
     light: dict[str, Float[np.ndarray, "9 3"]] = field(default_factory=dict)
@@ -160,6 +163,7 @@ def fit_person(
             for _ in range(config.steps_a_round):
                 step(stage)
     person = replace(_person(frames, states, tuple(chosen)), curve_biases=biases)
+    person = replace(person, lip_gap=learn_lip_gap(evidence.landmarks(f) for f in range(evidence.frame_count)))
     return person.with_appearance(frames.appearance(states))
 
 

@@ -16,7 +16,7 @@ from flame_fitting.losses.point_to_plane import gather_views
 from flame_fitting.scene import FrameObservations, SeenFrames
 from flame_fitting.tracking import Tracker
 
-TERMS = ("landmark", "depth", "colour", "response", "gaze", "pairs", "prior")
+TERMS = ("landmark", "depth", "colour", "response", "gaze", "closure", "pairs", "prior")
 """Columns of `term_loss`."""
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from flame_fitting.appearance import skin_points
 from flame_fitting.evidence import ColourImage, DepthImage, Evidence
 from flame_fitting.landmarks.response import LandmarkResponse, landmark_response
+from flame_fitting.losses.closure import ClosurePairs, ClosureViews, closure_rows
 from flame_fitting.losses.contour import ContourEdges, OutlineViews, contour_rows, find_feet, outline_confidence
 from flame_fitting.losses.gaze import IRIS_CENTRES, IRIS_ROBUST_SIGMAS, IRIS_SIGMA, IrisAnchors, gaze_rows
 from flame_fitting.losses.landmarks import LandmarkTargets, LandmarkViews, landmark_rows
@@ -61,6 +62,8 @@ class FrameObservations:
     """What the views tell of the curves by the landmarks' known answer; none where there is depth."""
     outlines: tuple[OutlineViews, ...] = ()
     """The face's outline in each view; none where there is depth."""
+    closures: tuple[ClosureViews, ...] = ()
+    """What touches in each view."""
 
     @classmethod
     def of(
@@ -75,11 +78,13 @@ class FrameObservations:
         marks = tuple(LandmarkTargets.of(view, embedding.source_index.numpy()) for view in views)
         with_irises = [view for view in views if len(view.points_px) > IRIS_CENTRES.max()]
         irises = tuple(LandmarkTargets.of(view, IRIS_CENTRES, IRIS_SIGMA, IRIS_ROBUST_SIGMAS) for view in with_irises)
+        closures = tuple(ClosureViews.of(view) for view in views)
         if evidence.cameras.depth:
-            return cls(marks, irises, evidence.depth(frame))
+            return cls(marks, irises, evidence.depth(frame), closures=closures)
         told = [] if response is None else [CurveTargets.of(view, response) for view in marks]
         outlines = tuple(OutlineViews.of(view) for view in views)
-        return cls(marks, irises, (), (), tuple(each for each in told if each is not None), outlines)
+        told = [each for each in told if each is not None]
+        return cls(marks, irises, (), (), tuple(told), outlines, closures)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +105,8 @@ class SeenFrames:
     """What the landmarks' known answer tells of the curves."""
     outlines: OutlineViews | None
     """The outlines."""
+    closures: ClosureViews | None
+    """What touches."""
 
     @classmethod
     def of(cls, frames: Sequence[FrameObservations], device: torch.device | str = "cpu") -> SeenFrames:
@@ -113,6 +120,7 @@ class SeenFrames:
             ColourViews.stacked([frame.colours for frame in frames], device),
             ToldCurves.stacked([frame.told for frame in frames], device),
             OutlineViews.stacked([frame.outlines for frame in frames], device),
+            ClosureViews.stacked([frame.closures for frame in frames], device),
         )
 
     @property
@@ -135,6 +143,8 @@ class HeadScene:
     """Where the eyeballs carry their irises."""
     pairs: CurvePairs
     """Curves that move together."""
+    meeting: ClosurePairs
+    """Vertices that meet."""
     faces: Int[np.ndarray, "f 3"]
     """Triangles."""
     counted_faces: Bool[np.ndarray, "f"]
@@ -165,7 +175,8 @@ class HeadScene:
         marks, points = surface.carried(embedding), skin_points(model)
         edges = ContourEdges.of(torch.from_numpy(np.ascontiguousarray(faces, np.int32)), model.region("skin"))
         response = landmark_response(model.expression_names)
-        return cls(surface, marks, embedding, irises, pairs, faces, counted, trust, points, edges, response)
+        meeting = ClosurePairs.of(head.contours)
+        return cls(surface, marks, embedding, irises, pairs, meeting, faces, counted, trust, points, edges, response)
 
     def with_surface(self, surface: LinearPoints) -> HeadScene:
         """The same scene about another head of the same topology."""
@@ -173,7 +184,7 @@ class HeadScene:
 
     def to(self, device: torch.device | str) -> HeadScene:
         """The same scene on another device; triangles stay arrays, and are copied when they are first drawn."""
-        names = ("surface", "marks", "pairs", "trust", "embedding", "irises", "points", "edges")
+        names = ("surface", "marks", "pairs", "meeting", "trust", "embedding", "irises", "points", "edges")
         look = None if self.appearance is None else self.appearance.to(device)
         return replace(self, **{name: getattr(self, name).to(device) for name in names}, appearance=look)
 
@@ -266,6 +277,10 @@ class HeadScene:
             terms.append(Term("pairs", 1.0, pair_rows(self.pairs, state, modes)))
             if seen.told is not None:
                 terms.append(Term("response", 1.0, response_rows(seen.told, state, modes)))
+            if seen.closures is not None and stage.closure:
+                shut = seen.closures.agreed(state, centre)
+                rows = closure_rows(self.meeting, self.surface, state, shut, modes)
+                terms.append(Term("closure", stage.closure, rows))
             if seen.irises is not None and stage.gaze:
                 anchors = self.irises.on(self.surface)
                 terms.append(Term("gaze", stage.gaze, gaze_rows(anchors, state, centre, seen.irises, modes)))

@@ -174,7 +174,8 @@ def observed(
 ) -> FrameObservations:
     """What was seen of a known person in a frame, without its colours."""
     seen = with_offsets(FrameObservations.of(evidence, head.landmarks, frame, response), person.offsets())
-    return replace(seen, told=without_biases(seen.told, person.curve_biases))
+    closures = tuple(view.of_person(person.lip_gap) for view in seen.closures)
+    return replace(seen, told=without_biases(seen.told, person.curve_biases), closures=closures)
 
 
 def runs(known: list[bool]) -> list[slice]:

@@ -157,6 +157,7 @@ def _person_arrays(person: Person, model: HeadModel) -> dict[str, ResultArray]:
                 {"curve": model.expression_names},
             ),
             "landmark_offset_m": ResultArray(offsets, ("camera", "landmark", "xy"), "m", {"camera": cameras}),
+            "lip_gap": ResultArray(np.array([person.lip_gap]), ("mouth",), "1"),
             "key_frames": ResultArray(as_indices(person.key_frames), ("key",), "1"),
         }
         | _bias_arrays(person, model)
@@ -195,6 +196,7 @@ def read_person(stored: StoredResult) -> Person:
         landmark_offsets=dict(zip(offsets.labels("camera"), np.asarray(offsets), strict=True)),
         key_frames=tuple(int(frame) for frame in np.asarray(stored["key_frames"])),
         curve_biases=_by_camera(stored["curve_bias"]) if "curve_bias" in stored.arrays else {},
+        lip_gap=float(np.asarray(stored["lip_gap"])[0]) if "lip_gap" in stored.arrays else 0.0,
         albedo=np.asarray(stored["albedo"]) if "albedo" in stored.arrays else None,
         light=_by_camera(stored["light"]) if "light" in stored.arrays else {},
     )

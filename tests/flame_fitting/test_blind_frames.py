@@ -9,6 +9,7 @@ import torch
 
 from flame_fitting.blind_frames import along, expectation, inwards, starts, with_blind_frames
 from flame_fitting.evidence import DepthImage
+from flame_fitting.residuals import TERMS
 from flame_fitting.segments import BRIDGED, FITTED, FROM_DEPTH, Track, TrackConfig, bridged, cut, track_segment
 from tests.flame_fitting.exact_heads import DEPTH, ExactTake, head, named, neutral_person, noisy, scene, state
 
@@ -88,7 +89,7 @@ def truly(blind: range | frozenset[int]) -> Track:
         part[gone] = np.nan
     curves, rotation, translation = parts
     nothing = lambda columns: np.full((count, columns), np.nan)  # noqa: E731
-    empty = (np.where(gone, 0, 3), nothing(7), np.full(count, np.nan), nothing(3), nothing(2))
+    empty = (np.where(gone, 0, 3), nothing(len(TERMS)), np.full(count, np.nan), nothing(3), nothing(2))
     return Track(curves, curves, rotation, translation, np.where(gone, BRIDGED, FITTED).astype(np.uint8), *empty)
 
 
