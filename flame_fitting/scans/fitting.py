@@ -1,0 +1,94 @@
+"""The model's head that lies on a scan: size, place, person and expression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from flame_fitting.evidence import Evidence
+from flame_fitting.landmarks.landmarker import FaceLandmarker
+from flame_fitting.models.plain_model import Head
+from flame_fitting.person import Person, PersonConfig, fit_person
+from flame_fitting.scans.evidence import ScanEvidence, pictures_around
+from flame_fitting.scans.finding import Similarity, face_centre, find_face
+from flame_fitting.scans.outside import outside_of
+from flame_fitting.scans.units import ScanUnit, Unit, scan_unit
+from flame_fitting.segments import TrackConfig, track_segment
+from geometry.scans import Scan
+from geometry.transforms import RigidTransform
+
+
+@dataclass(frozen=True)
+class ScanFitConfig:
+    """How to fit a head to a scan."""
+
+    unit: Unit = "auto"
+    """The scan's, or auto: told by the size of its face."""
+    person: PersonConfig = field(default_factory=lambda: PersonConfig(key_frames=1, colour_rounds=0))
+    """Who."""
+    track: TrackConfig = field(default_factory=TrackConfig)
+    """The face that the person makes."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanHead:
+    """A scan in metres, and the head that was fitted to it."""
+
+    scan: Scan
+    """Its outside, upright before the cameras, metres."""
+    head_from_scan: RigidTransform
+    """From the file's axes, in metres, to where the scan stands here."""
+    unit: ScanUnit
+    """The file's."""
+    triangles_turned: int
+    """That were wound the wrong way."""
+    person: Person
+    """Who."""
+    curves: Float[np.ndarray, "e"]
+    """The face that the person makes."""
+    vertices: Float[np.ndarray, "v 3"]
+    """The fitted head, in the scan's frame, metres."""
+    landmarks: Float[np.ndarray, "l 3"]
+    """The model's embedded landmarks, found on the scan, metres."""
+    landmark_trust: Float[np.ndarray, "l"]
+    """How far each is to be believed, in [0, 1]."""
+
+
+def fit_scan_head(scan: Scan, head: Head, landmarker: FaceLandmarker, config: ScanFitConfig) -> ScanHead:
+    """Find the face of a scan, its unit and its outside, and fit the head model to its pictures and depth.
+
+    Raises InputError for a scan without a face, or of another unit than it is said to have.
+    """
+    found = find_face(scan, head, landmarker)
+    unit = scan_unit(found.head_from_scan.scale, config.unit)
+    placed, head_from_scan = _in_metres(found.scan, found.head_from_scan, unit)
+    centre = face_centre(head) * unit.face_size
+    evidence = ScanEvidence.of(placed, centre, landmarker)
+    outside, turned = outside_of(placed, [*evidence.views, *pictures_around(placed, centre)])
+    marks, trust = evidence.lifted(head.landmarks)
+    person, curves, vertices = _fitted(head, evidence, config)
+    return ScanHead(outside, head_from_scan, unit, turned, person, curves, vertices, marks, trust)
+
+
+def _in_metres(scan: Scan, found: Similarity, unit: ScanUnit) -> tuple[Scan, RigidTransform]:
+    """The scan with its real size, where the average head of that size would stand upright."""
+    grown = unit.metres / found.scale
+    moved = replace(found.head_from_scan, translation=found.head_from_scan.translation * grown)
+    return scan.at(moved @ (unit.metres * scan.vertices)), moved
+
+
+def _fitted(
+    head: Head, evidence: Evidence, config: ScanFitConfig
+) -> tuple[Person, Float[np.ndarray, "e"], Float[np.ndarray, "v 3"]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        person = fit_person(head, evidence, config.person)
+        track = track_segment(head, person, evidence, range(1), config.track)
+    finally:
+        torch.set_num_threads(threads)
+    vertices = person.in_head(track.curves[0]) @ track.rotation[0].T + track.translation[0]
+    return person, track.curves[0], vertices

@@ -1,0 +1,220 @@
+"""Non-rigid registration of a mesh to a surface: per-vertex offsets that keep the mesh's own shape where nothing is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Bool, Float, Int
+from scipy.sparse.linalg import LinearOperator, cg, splu
+from scipy.spatial import KDTree
+
+from geometry.transforms import rigid_align
+from recon.registration.faults import crossing_triangles, flipped_triangles
+from recon.registration.matching import Gate, Matches, match
+from recon.registration.points import SurfacePoints
+from recon.registration.stiffness import Stiffness
+
+FOLLOWED = 60
+"""Vertices nearest to a loose part (an eyeball, teeth) that carry it along."""
+LEAST_STIFFNESS = 1e-6
+"""Of every vertex to where it is, beside data of weight 1: keeps the equations regular where nothing else speaks."""
+
+
+@dataclass(frozen=True)
+class RegistrationStage:
+    """A part of the plan; weights stand beside matches whose weights have a mean of 1 a vertex."""
+
+    bending: float
+    """Of squared umbrella operators of the offsets."""
+    stretching: float
+    """Of edges beside their turned rest."""
+    landmarks: float
+    """Of squared distances to landmarks."""
+    gate: Gate
+    """What is matched."""
+    steps: int
+    """How often to match and solve."""
+
+
+@dataclass(frozen=True)
+class RegistrationConfig:
+    """How to register: from stiff to loose."""
+
+    stages: tuple[RegistrationStage, ...] = (
+        RegistrationStage(30.0, 3.0, 0.05, Gate(0.015, 0.6, 0.004), 3),
+        RegistrationStage(3.0, 0.3, 0.01, Gate(0.01, 0.6, 0.002), 3),
+        RegistrationStage(0.5, 0.05, 0.002, Gate(0.006, 0.6, 0.0015), 4),
+        RegistrationStage(0.1, 0.01, 0.0005, Gate(0.004, 0.6, 0.001), 4),
+    )
+    """The plan."""
+    repairs: int = 12
+    """Rounds in which places with faults are made stiffer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The mesh that is registered."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    """Where it starts, metres; its shape is kept where nothing is seen."""
+    faces: Int[np.ndarray, "f 3"]
+    """Triangles."""
+    trust: Float[np.ndarray, "v"]
+    """How much matches count at each vertex, in [0, 1]; 0 for what no surface shows."""
+    watched: Bool[np.ndarray, "f"]
+    """Triangles that must not cross one another: of lips and lids."""
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Places of the mesh whose points on the surface are known."""
+
+    corners: Int[np.ndarray, "l 3"]
+    """Vertices that carry each."""
+    barycentric: Float[np.ndarray, "l 3"]
+    """Their weights."""
+    points: Float[np.ndarray, "l 3"]
+    """On the surface, metres."""
+    trust: Float[np.ndarray, "l"]
+    """In [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """The mesh on the surface."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    """Metres."""
+    matched: Float[np.ndarray, "v"]
+    """How much of the surface each vertex was told by, 1 where it is covered whole; 0 where its shape was carried on."""
+    flipped: int
+    """Triangles that look the other way than the template's; 0 unless the template cannot be kept from it."""
+    crossing: int
+    """Pairs of watched triangles that cross."""
+    crossing_before: int
+    """The same of the template."""
+
+
+def register(
+    template: Template, surface: SurfacePoints, landmarks: Landmarks, config: RegistrationConfig | None = None
+) -> Registered:
+    """Lay the template onto the surface, from stiff to loose, and mend what flips or crosses by stiffness there.
+
+    Source: the schedule of Amberg, Romdhani & Vetter 2007, "Optimal step nonrigid ICP algorithms for surface
+    registration", with offsets for affine maps and Sorkine & Alexa's as-rigid-as-possible term.
+    """
+    config = config or RegistrationConfig()
+    solver = _Solver(template, surface, landmarks, Stiffness.of(template.vertices, template.faces))
+    vertices, stage = template.vertices, config.stages[-1]
+    for stage in config.stages:
+        for _ in range(stage.steps):
+            vertices = solver.step(vertices, stage)
+    crossing_before = len(crossing_triangles(template.vertices, template.faces, template.watched))
+    for _ in range(config.repairs):
+        faulty = _faulty_vertices(template, vertices)
+        if not faulty.any():
+            break
+        solver = solver.stiffer_at(faulty)
+        for _ in range(2):
+            vertices = solver.step(vertices, stage)
+    return Registered(
+        vertices,
+        solver.coverage(vertices, stage),
+        int(flipped_triangles(template.vertices, vertices, template.faces).sum()),
+        len(crossing_triangles(vertices, template.faces, template.watched)),
+        crossing_before,
+    )
+
+
+def _faulty_vertices(template: Template, vertices: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
+    faulty = np.zeros(len(vertices), bool)
+    faulty[template.faces[flipped_triangles(template.vertices, vertices, template.faces)]] = True
+    faulty[template.faces[crossing_triangles(vertices, template.faces, template.watched).ravel()]] = True
+    return faulty
+
+
+@dataclass(frozen=True, eq=False)
+class _Solver:
+    """What stays the same from step to step."""
+
+    template: Template
+    surface: SurfacePoints
+    landmarks: Landmarks
+    stiffness: Stiffness
+    stiffer: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def looseness(self) -> Float[np.ndarray, "v"]:
+        """1, and less where faults had to be mended."""
+        return np.ones(len(self.template.vertices)) if not len(self.stiffer) else 0.25**self.stiffer
+
+    def stiffer_at(self, faulty: Bool[np.ndarray, "v"]) -> _Solver:
+        """Matches count a quarter at these vertices and their neighbours, a sixteenth where they were faulty twice."""
+        near, (i, j) = faulty.astype(float), self.stiffness.edges.T
+        for _ in range(2):
+            wider = near.copy()
+            np.maximum.at(wider, i, near[j])
+            np.maximum.at(wider, j, near[i])
+            near = wider
+        before = self.stiffer if len(self.stiffer) else np.zeros(len(faulty))
+        return replace(self, stiffer=before + near)
+
+    def matches(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Matches:
+        faces, trust = self.template.faces, self.template.trust
+        found = match(self.surface, vertices, faces, (trust[faces] > 0).all(1), stage.gate)
+        areas = np.linalg.norm(np.cross(*(vertices[faces[:, k]] - vertices[faces[:, 0]] for k in (1, 2))), axis=1) / 2
+        mean_area = areas[(trust[faces] > 0).all(1)].sum() / max(int((trust > 0).sum()), 1)
+        trusted = ((trust * self.looseness)[found.corners] * found.barycentric).sum(1)
+        return replace(found, weight=found.weight / mean_area * trusted)
+
+    def coverage(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v"]:
+        found = self.matches(vertices, stage)
+        told = (found.weight[:, None] * found.barycentric).ravel()
+        return np.bincount(found.corners.ravel(), told, len(vertices)).clip(0, 1)
+
+    def step(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v 3"]:
+        """Match, and solve for the offsets that all terms agree on."""
+        count, rest = len(vertices), self.stiffness.rest
+        found, marks = self.matches(vertices, stage), self.landmarks
+        rows = np.repeat(np.arange(len(found.weight)), 9)
+        columns = (3 * found.corners[:, :, None] + np.arange(3)).reshape(-1)
+        values = (found.barycentric[:, :, None] * found.normals[:, None, :]).reshape(-1)
+        told = sp.csr_matrix((values, (rows, columns)), shape=(len(found.weight), 3 * count))
+        place = (vertices[found.corners] * found.barycentric[..., None]).sum(1)
+        # n . (B rest + B offset) = n . (place) + distance
+        wanted = found.distance + (found.normals * place).sum(1) - told @ rest.ravel()
+        marked = sp.csr_matrix(
+            (marks.barycentric.ravel(), (np.repeat(np.arange(len(marks.trust)), 3), marks.corners.ravel())),
+            shape=(len(marks.trust), count),
+        )
+        mark_weight = sp.diags(stage.landmarks * marks.trust)
+        # By axis: bending of offsets, edges that are only turned, landmarks, and a little of staying.
+        axis = stage.bending * self.stiffness.bending + stage.stretching * self.stiffness.stretching
+        axis = axis + marked.T @ mark_weight @ marked + LEAST_STIFFNESS * sp.identity(count)
+        turned = self.stiffness.turned_edges(vertices) - self.stiffness.stretching @ rest
+        right = stage.stretching * turned + marked.T @ mark_weight @ (marks.points - marked @ rest)
+        weight = sp.diags(found.weight)
+        whole = (told.T @ weight @ told + sp.kron(axis, sp.identity(3))).tocsr()
+        whole_right = told.T @ (found.weight * wanted) + right.ravel()
+        # Preconditioned as if every match told a third of each axis: the same small matrix for all three.
+        per_vertex = np.bincount(found.corners.ravel(), (found.weight[:, None] * found.barycentric).ravel(), count)
+        small = splu(
+            (axis + sp.diags(per_vertex / 3)).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
+        )
+        inverse = LinearOperator(whole.shape, lambda x: small.solve(x.reshape(-1, 3)).ravel())  # pyright: ignore[reportCallIssue]
+        offsets, _ = cg(whole, whole_right, (vertices - rest).ravel(), rtol=1e-5, maxiter=200, M=inverse)
+        return self._with_followers(rest + offsets.reshape(-1, 3))
+
+    def _with_followers(self, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
+        """Loose parts moved rigidly with what surrounds them."""
+        part, rest, moved = self.stiffness.part, self.stiffness.rest, vertices.copy()
+        main = np.flatnonzero(part == 0)
+        tree = KDTree(rest[main])
+        for number in range(1, part.max() + 1):
+            own = part == number
+            _, near = tree.query(rest[own].mean(0), k=min(FOLLOWED, len(main)))
+            carrier = main[near]
+            moved[own] = rigid_align(rest[carrier], vertices[carrier]) @ rest[own]
+        return moved
