@@ -77,10 +77,8 @@ def _gltf_extensions(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             head = file.read(20)
-            if head[:4] == b"glTF":
-                text = file.read(struct.unpack("<I", head[12:16])[0])
-            else:
-                text = head + file.read()
+            is_binary = head[:4] == b"glTF"
+            text = file.read(struct.unpack("<I", head[12:16])[0]) if is_binary else head + file.read()
         return list(json.loads(text).get("extensionsRequired", []))
     except (ValueError, struct.error, AttributeError):
         return []

@@ -14,6 +14,7 @@ from flame_fitting.models.plain_model import Head
 from flame_fitting.person import Person, PersonConfig, fit_person
 from flame_fitting.scans.evidence import ScanEvidence, pictures_around
 from flame_fitting.scans.finding import Similarity, face_centre, find_face
+from flame_fitting.scans.pictures import ScanPicture
 from flame_fitting.scans.outside import outside_of
 from flame_fitting.scans.units import ScanUnit, Unit, scan_unit
 from flame_fitting.segments import TrackConfig, track_segment
@@ -49,12 +50,19 @@ class ScanHead:
     """Who."""
     curves: Float[np.ndarray, "e"]
     """The face that the person makes."""
-    vertices: Float[np.ndarray, "v 3"]
-    """The fitted head, in the scan's frame, metres."""
+    world_from_head: RigidTransform
+    """Where the fitted head stands, in the scan's frame."""
+    views: tuple[ScanPicture, ...]
+    """Close pictures of the scan."""
     landmarks: Float[np.ndarray, "l 3"]
     """The model's embedded landmarks, found on the scan, metres."""
     landmark_trust: Float[np.ndarray, "l"]
     """How far each is to be believed, in [0, 1]."""
+
+    @property
+    def vertices(self) -> Float[np.ndarray, "v 3"]:
+        """The fitted head, in the scan's frame, metres."""
+        return self.world_from_head @ self.person.in_head(self.curves)
 
 
 def fit_scan_head(scan: Scan, head: Head, landmarker: FaceLandmarker, config: ScanFitConfig) -> ScanHead:
@@ -69,8 +77,10 @@ def fit_scan_head(scan: Scan, head: Head, landmarker: FaceLandmarker, config: Sc
     evidence = ScanEvidence.of(placed, centre, landmarker)
     outside, turned = outside_of(placed, [*evidence.views, *pictures_around(placed, centre)])
     marks, trust = evidence.lifted(head.landmarks)
-    person, curves, vertices = _fitted(head, evidence, config)
-    return ScanHead(outside, head_from_scan, unit, turned, person, curves, vertices, marks, trust)
+    person, curves, world_from_head = _fitted(head, evidence, config)
+    return ScanHead(
+        outside, head_from_scan, unit, turned, person, curves, world_from_head, evidence.views, marks, trust
+    )
 
 
 def _in_metres(scan: Scan, found: Similarity, unit: ScanUnit) -> tuple[Scan, RigidTransform]:
@@ -82,7 +92,8 @@ def _in_metres(scan: Scan, found: Similarity, unit: ScanUnit) -> tuple[Scan, Rig
 
 def _fitted(
     head: Head, evidence: Evidence, config: ScanFitConfig
-) -> tuple[Person, Float[np.ndarray, "e"], Float[np.ndarray, "v 3"]]:
+) -> tuple[Person, Float[np.ndarray, "e"], RigidTransform]:
+    """Who, the face they make, and where the head stands."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -90,5 +101,4 @@ def _fitted(
         track = track_segment(head, person, evidence, range(1), config.track)
     finally:
         torch.set_num_threads(threads)
-    vertices = person.in_head(track.curves[0]) @ track.rotation[0].T + track.translation[0]
-    return person, track.curves[0], vertices
+    return person, track.curves[0], RigidTransform(track.rotation[0], track.translation[0])

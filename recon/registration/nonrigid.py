@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse.linalg import LinearOperator, cg, splu
 from scipy.spatial import KDTree
 
+from geometry.meshes import vertex_areas
 from geometry.transforms import rigid_align
 from recon.registration.faults import crossing_triangles, flipped_triangles
 from recon.registration.matching import Gate, Matches, match
@@ -46,9 +47,11 @@ class RegistrationConfig:
         RegistrationStage(30.0, 3.0, 0.05, Gate(0.015, 0.6, 0.004), 3),
         RegistrationStage(3.0, 0.3, 0.01, Gate(0.01, 0.6, 0.002), 3),
         RegistrationStage(0.5, 0.05, 0.002, Gate(0.006, 0.6, 0.0015), 4),
-        RegistrationStage(0.1, 0.01, 0.0005, Gate(0.004, 0.6, 0.001), 4),
+        RegistrationStage(0.03, 0.003, 0.0, Gate(0.004, 0.6, 0.001), 5),
     )
     """The plan."""
+    most_points: int = 30_000
+    """Of the surface; more tell a head of some thousand vertices nothing new."""
     repairs: int = 12
     """Rounds in which places with faults are made stiffer."""
 
@@ -90,7 +93,7 @@ class Registered:
     matched: Float[np.ndarray, "v"]
     """How much of the surface each vertex was told by, 1 where it is covered whole; 0 where its shape was carried on."""
     flipped: int
-    """Triangles that look the other way than the template's; 0 unless the template cannot be kept from it."""
+    """Triangles that look the other way than the template's."""
     crossing: int
     """Pairs of watched triangles that cross."""
     crossing_before: int
@@ -106,7 +109,10 @@ def register(
     registration", with offsets for affine maps and Sorkine & Alexa's as-rigid-as-possible term.
     """
     config = config or RegistrationConfig()
-    solver = _Solver(template, surface, landmarks, Stiffness.of(template.vertices, template.faces))
+    reach = config.stages[0].gate.distance_m
+    near = KDTree(template.vertices).query(surface.points, distance_upper_bound=2 * reach)[0] < 2 * reach
+    points = surface.part(near).thinned(config.most_points).as_discs()
+    solver = _Solver(template, points, landmarks, Stiffness.of(template.vertices, template.faces))
     vertices, stage = template.vertices, config.stages[-1]
     for stage in config.stages:
         for _ in range(stage.steps):
@@ -161,18 +167,24 @@ class _Solver:
         before = self.stiffer if len(self.stiffer) else np.zeros(len(faulty))
         return replace(self, stiffer=before + near)
 
+    @property
+    def counted(self) -> Bool[np.ndarray, "f"]:
+        """Triangles that the surface may show."""
+        return (self.template.trust[self.template.faces] > 0).all(1)
+
     def matches(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Matches:
-        faces, trust = self.template.faces, self.template.trust
-        found = match(self.surface, vertices, faces, (trust[faces] > 0).all(1), stage.gate)
-        areas = np.linalg.norm(np.cross(*(vertices[faces[:, k]] - vertices[faces[:, 0]] for k in (1, 2))), axis=1) / 2
-        mean_area = areas[(trust[faces] > 0).all(1)].sum() / max(int((trust > 0).sum()), 1)
-        trusted = ((trust * self.looseness)[found.corners] * found.barycentric).sum(1)
+        """What lies where, with weights of which a covered vertex of the mean size has 1."""
+        found = match(self.surface, vertices, self.template.faces, self.counted, stage.gate)
+        mean_area = vertex_areas(vertices, self.template.faces)[self.template.trust > 0].mean()
+        trusted = ((self.template.trust * self.looseness)[found.corners] * found.barycentric).sum(1)
         return replace(found, weight=found.weight / mean_area * trusted)
 
     def coverage(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v"]:
-        found = self.matches(vertices, stage)
-        told = (found.weight[:, None] * found.barycentric).ravel()
-        return np.bincount(found.corners.ravel(), told, len(vertices)).clip(0, 1)
+        """Matched area beside each vertex's own, at most 1."""
+        areas = vertex_areas(vertices, self.template.faces)
+        found = match(self.surface, vertices, self.template.faces, self.counted, replace(stage.gate, robust_m=np.inf))
+        told = np.bincount(found.corners.ravel(), (found.weight[:, None] * found.barycentric).ravel(), len(vertices))
+        return (told / np.maximum(areas, 1e-12)).clip(0, 1)
 
     def step(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v 3"]:
         """Match, and solve for the offsets that all terms agree on."""

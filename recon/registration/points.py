@@ -10,6 +10,11 @@ from jaxtyping import Bool, Float, Int
 from geometry.meshes import Mesh, face_normals, vertex_areas, vertex_normals
 
 MOST_SAMPLES_A_FACE = 64
+DISC_REACH = 0.22
+"""Of the side of a square of a point's area. Of half of a 5 mm scan's vertices the other half lie 0.25 mm off with it,
+0.27 without; from 0.35 on discs stand off from what is curved."""
+DISC_LEAST_M = 0.002
+"""Points nearer to one another than this tell by themselves how the surface goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +29,37 @@ class SurfacePoints:
     """Square metres that each stands for; 0 where it counts nothing, as on the rim of a hole."""
 
     def part(self, chosen: Bool[np.ndarray, "n"]) -> SurfacePoints:
-        """Only these points, which stand for as much area together."""
-        kept = self.areas[chosen].sum()
-        grown = self.areas[chosen] * (self.areas.sum() / kept if kept else 1.0)
-        return SurfacePoints(self.points[chosen], self.normals[chosen], grown)
+        """Only these points."""
+        return SurfacePoints(self.points[chosen], self.normals[chosen], self.areas[chosen])
+
+    def drawn(self, chosen: Bool[np.ndarray, "n"]) -> SurfacePoints:
+        """A random choice of the points, which stands for as much area as all."""
+        part = self.part(chosen)
+        kept = part.areas.sum()
+        return SurfacePoints(part.points, part.normals, part.areas * (self.areas.sum() / kept if kept else 1.0))
+
+    def as_discs(self) -> SurfacePoints:
+        """Points that stand for much with four on their plane about each: normals tell how the surface goes on."""
+        large = self.areas > DISC_LEAST_M**2
+        kept, split = self.part(~large), self.part(large)
+        side = np.eye(3)[np.abs(split.normals).argmin(1)]
+        along = np.cross(split.normals, side)
+        along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-20)
+        across = np.cross(split.normals, along)
+        reach = DISC_REACH * np.sqrt(split.areas)[:, None]
+        moved = [reach * direction for direction in (0 * along, along, -along, across, -across)]
+        return SurfacePoints(
+            np.concatenate([kept.points, *(split.points + step for step in moved)]),
+            np.concatenate([kept.normals, np.tile(split.normals, (len(moved), 1))]),
+            np.concatenate([kept.areas, np.tile(split.areas / len(moved), len(moved))]),
+        )
+
+    def thinned(self, most: int, seed: int = 0) -> SurfacePoints:
+        """At most so many of the points that count, drawn at random."""
+        counted = self.part(self.areas > 0)
+        chosen = np.zeros(len(counted.areas), bool)
+        chosen[np.random.default_rng(seed).permutation(len(chosen))[:most]] = True
+        return counted.drawn(chosen)
 
 
 def vertex_points(mesh: Mesh) -> SurfacePoints:
