@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.spatial import KDTree
+from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
 
 from flame_fitting.landmarks.landmarker import FaceLandmarker
 from flame_fitting.models.plain_model import Head
@@ -93,7 +94,7 @@ def lay_on(found: ScanHead, head: Head, points: SurfacePoints, config: ScanConfi
     landmarks = Landmarks(
         marks.faces.numpy(), marks.barycentric.numpy().astype(np.float64), found.landmarks, found.landmark_trust
     )
-    return register(template_of(head, found.vertices), points, landmarks, config.registration)
+    return register(template_of(head, found), points, landmarks, config.registration)
 
 
 def register_scan(scan: Scan, head: Head, landmarker: FaceLandmarker, config: ScanConfig) -> RegisteredScan:
@@ -130,22 +131,32 @@ def _percentile_mm(distances_m: Float[np.ndarray, "n"], rank: float) -> float:
     return float(np.percentile(distances_m, rank)) * 1000 if len(distances_m) else float("nan")
 
 
-def template_of(head: Head, vertices: Float[np.ndarray, "v 3"]) -> Template:
-    """A head of the model, with what a surface can say of it."""
+def template_of(head: Head, found: ScanHead) -> Template:
+    """The fitted head, with what a surface can say of it."""
     model = head.model
-    trust = np.zeros(len(vertices))
+    trust = np.zeros(len(model.template))
     for region, value in REGION_TRUST.items():
         trust[model.region(region).numpy()] = value
-    return Template(vertices, model.faces.numpy(), trust, _watched(head))
+    side = lips_and_lids(head)
+    up = found.world_from_head.rotation[:, 1]
+    return Template(found.vertices, model.faces.numpy(), trust, (side[model.faces.numpy()] != 0).all(1), side, up)
 
 
-def _watched(head: Head) -> Bool[np.ndarray, "f"]:
-    """Triangles of lips and lids, eyeballs left out."""
+def lips_and_lids(head: Head) -> Int[np.ndarray, "v"]:
+    """1 for vertices of upper lips and lids, -1 for those of lower ones, 0 for all others and for eyeballs."""
     rest, contours, faces = head.model.template.numpy(), head.contours, head.model.faces.numpy()
-    near = np.zeros(len(rest), bool)
+    # Along the surface: shut lips are nearer to one another than to the rest of themselves.
+    i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).T
+    edges = coo_matrix((np.linalg.norm(rest[i] - rest[j], axis=1), (i, j)), shape=(len(rest), len(rest))).tocsr()
+    side = np.zeros(len(rest), np.int64)
     for pairs in (contours.lip_pairs, contours.lid_pairs_left, contours.lid_pairs_right):
-        near |= KDTree(rest[np.unique(pairs.numpy())]).query(rest)[0] < WATCHED_M
-    return near[faces].all(1) & ~head.model.region("eyes").numpy()[faces].any(1)
+        upper, lower = (
+            dijkstra(edges, directed=False, indices=np.unique(pairs[:, k].numpy()), min_only=True) for k in (0, 1)
+        )
+        near = np.minimum(upper, lower) < WATCHED_M
+        side[near] = np.where(upper < lower, 1, -1)[near]
+    side[head.model.region("eyes").numpy()] = 0
+    return side
 
 
 @lru_cache(maxsize=2)

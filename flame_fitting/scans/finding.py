@@ -23,7 +23,8 @@ FRAMED_RADIUS_M = 0.15
 """Of the ball about a face that a close picture shows."""
 VIEW_DISTANCE_M = 0.7
 GOOD_FIT = 0.09
-"""Landmarks on a scan of a face lie on an average face to within this share of its size; tried scans reach 0.055 to 0.088."""
+"""Landmarks on a scan of a face lie on an average face to within this share
+of its size; real scans reach 0.055 to 0.088."""
 WORST_FIT = 0.15
 """Above this it is no face, whatever the network says: it sees pictures only."""
 ROBUST_TURNS = 4

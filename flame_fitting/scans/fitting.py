@@ -14,8 +14,8 @@ from flame_fitting.models.plain_model import Head
 from flame_fitting.person import Person, PersonConfig, fit_person
 from flame_fitting.scans.evidence import ScanEvidence, pictures_around
 from flame_fitting.scans.finding import Similarity, face_centre, find_face
-from flame_fitting.scans.pictures import ScanPicture
 from flame_fitting.scans.outside import outside_of
+from flame_fitting.scans.pictures import ScanPicture
 from flame_fitting.scans.units import ScanUnit, Unit, scan_unit
 from flame_fitting.segments import TrackConfig, track_segment
 from geometry.scans import Scan
@@ -101,4 +101,11 @@ def _fitted(
         track = track_segment(head, person, evidence, range(1), config.track)
     finally:
         torch.set_num_threads(threads)
-    return person, track.curves[0], RigidTransform(track.rotation[0], track.translation[0])
+    curves = _lids_touching(track.curves[0], head)
+    return person, curves, RigidTransform(track.rotation[0], track.translation[0])
+
+
+def _lids_touching(curves: Float[np.ndarray, "e"], head: Head) -> Float[np.ndarray, "e"]:
+    """Blinks end where the lids touch: farther on, the upper one goes through the lower."""
+    blinks = [name.startswith("eyeBlink") for name in head.model.expression_names]
+    return np.where(blinks, np.minimum(curves, head.contours.lid_contact), curves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import open3d as o3d
@@ -39,6 +39,10 @@ class Matches:
     """Of the point over its place along the normal, metres."""
     weight: Float[np.ndarray, "m"]
     """Square metres, less what the distance takes."""
+
+    def joined(self, others: Matches) -> Matches:
+        """These and others."""
+        return Matches(*(np.concatenate([getattr(each, f.name) for each in (self, others)]) for f in fields(self)))
 
 
 def match(

@@ -1,8 +1,8 @@
-"""Non-rigid registration of a mesh to a surface: per-vertex offsets that keep the mesh's own shape where nothing is seen."""
+"""Non-rigid registration of a mesh to a surface: offsets per vertex that keep its shape where nothing is seen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,14 @@ from recon.registration.stiffness import Stiffness
 
 FOLLOWED = 60
 """Vertices nearest to a loose part (an eyeball, teeth) that carry it along."""
+EDGES_STIFFER = 3.0
+"""Doublings of the stiffness of edges in each round of mending."""
+MOST_STIFFER = 6.0
+"""Rounds that make a place stiffer; by then it has the template's own shape."""
+PUSH = 10.0
+"""Of the square of what a crossing vertex is short of its side, beside a match's 1."""
+PARTED_M = 5e-5
+"""Between partners that touch."""
 LEAST_STIFFNESS = 1e-6
 """Of every vertex to where it is, beside data of weight 1: keeps the equations regular where nothing else speaks."""
 
@@ -68,6 +76,10 @@ class Template:
     """How much matches count at each vertex, in [0, 1]; 0 for what no surface shows."""
     watched: Bool[np.ndarray, "f"]
     """Triangles that must not cross one another: of lips and lids."""
+    side: Int[np.ndarray, "v"]
+    """1 for vertices of what lies above where it meets its partner (upper lips and lids), -1 for what lies below."""
+    up: Float[np.ndarray, "3"]
+    """Unit vector along which the two part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +103,7 @@ class Registered:
     vertices: Float[np.ndarray, "v 3"]
     """Metres."""
     matched: Float[np.ndarray, "v"]
-    """How much of the surface each vertex was told by, 1 where it is covered whole; 0 where its shape was carried on."""
+    """How much of the surface each vertex was told by: 1 where it is covered, 0 where the template is carried on."""
     flipped: int
     """Triangles that look the other way than the template's."""
     crossing: int
@@ -112,17 +124,18 @@ def register(
     reach = config.stages[0].gate.distance_m
     near = KDTree(template.vertices).query(surface.points, distance_upper_bound=2 * reach)[0] < 2 * reach
     points = surface.part(near).thinned(config.most_points).as_discs()
-    solver = _Solver(template, points, landmarks, Stiffness.of(template.vertices, template.faces))
+    solver = _Solver.of(template, points, landmarks)
     vertices, stage = template.vertices, config.stages[-1]
     for stage in config.stages:
         for _ in range(stage.steps):
             vertices = solver.step(vertices, stage)
     crossing_before = len(crossing_triangles(template.vertices, template.faces, template.watched))
     for _ in range(config.repairs):
-        faulty = _faulty_vertices(template, vertices)
-        if not faulty.any():
+        flipped = flipped_triangles(template.vertices, vertices, template.faces)
+        crossing = crossing_triangles(vertices, template.faces, template.watched)
+        if not flipped.any() and not len(crossing):
             break
-        solver = solver.stiffer_at(faulty)
+        solver = solver.mending(vertices, flipped, crossing)
         for _ in range(2):
             vertices = solver.step(vertices, stage)
     return Registered(
@@ -134,13 +147,6 @@ def register(
     )
 
 
-def _faulty_vertices(template: Template, vertices: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
-    faulty = np.zeros(len(vertices), bool)
-    faulty[template.faces[flipped_triangles(template.vertices, vertices, template.faces)]] = True
-    faulty[template.faces[crossing_triangles(vertices, template.faces, template.watched).ravel()]] = True
-    return faulty
-
-
 @dataclass(frozen=True, eq=False)
 class _Solver:
     """What stays the same from step to step."""
@@ -149,23 +155,60 @@ class _Solver:
     surface: SurfacePoints
     landmarks: Landmarks
     stiffness: Stiffness
-    stiffer: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    stiffer: Float[np.ndarray, "v"]
+    bounds: Float[np.ndarray, "v"]
 
-    @property
-    def looseness(self) -> Float[np.ndarray, "v"]:
-        """1, and less where faults had to be mended."""
-        return np.ones(len(self.template.vertices)) if not len(self.stiffer) else 0.25**self.stiffer
+    @classmethod
+    def of(cls, template: Template, surface: SurfacePoints, landmarks: Landmarks) -> _Solver:
+        """Nothing to mend yet."""
+        stiffness, count = Stiffness.of(template.vertices, template.faces), len(template.vertices)
+        return cls(template, surface, landmarks, stiffness, np.zeros(count), np.full(count, np.nan))
 
-    def stiffer_at(self, faulty: Bool[np.ndarray, "v"]) -> _Solver:
-        """Matches count a quarter at these vertices and their neighbours, a sixteenth where they were faulty twice."""
-        near, (i, j) = faulty.astype(float), self.stiffness.edges.T
+    def mending(
+        self,
+        vertices: Float[np.ndarray, "v 3"],
+        flipped: Bool[np.ndarray, "f"],
+        crossing: Int[np.ndarray, "p 2"],
+    ) -> _Solver:
+        """Partners that cross are to part at the middle of their overlap; at other faults edges get stiffer and matches count less.
+
+        A fault that stays does so again the next time, two rings of neighbours with it.
+        """
+        faces, side, bounds = self.template.faces, self.template.side, self.bounds.copy()
+        height = vertices @ self.template.up
+        first, second = crossing.T
+        order = side[faces[first]].sum(1) < side[faces[second]].sum(1)
+        above, below = np.where(order, second, first), np.where(order, first, second)
+        partners = (side[faces[above]] > 0).all(1) & (side[faces[below]] < 0).all(1)
+        for upper, lower in zip(faces[above[partners]], faces[below[partners]], strict=True):
+            middle = (height[upper].min() + height[lower].max()) / 2
+            bounds[upper] = np.fmax(bounds[upper], middle + PARTED_M)
+            bounds[lower] = np.fmin(bounds[lower], middle - PARTED_M)
+        near, (i, j) = np.zeros(len(side)), self.stiffness.edges.T
+        near[faces[flipped]] = 1
+        near[faces[crossing[~partners].ravel()]] = 1
         for _ in range(2):
             wider = near.copy()
             np.maximum.at(wider, i, near[j])
             np.maximum.at(wider, j, near[i])
             near = wider
-        before = self.stiffer if len(self.stiffer) else np.zeros(len(faulty))
-        return replace(self, stiffer=before + near)
+        stiffer = np.minimum(self.stiffer + near, MOST_STIFFER)
+        return replace(
+            self, stiffer=stiffer, bounds=bounds, stiffness=self.stiffness.stiffened(EDGES_STIFFER * stiffer)
+        )
+
+    def pushed(self, vertices: Float[np.ndarray, "v 3"]) -> Matches:
+        """What has to move to its side of where it parts from its partner."""
+        up, side = self.template.up, self.template.side
+        missing = self.bounds - vertices @ up
+        rows = np.flatnonzero(missing * side > -PARTED_M)  # nan compares false: unbounded
+        return Matches(
+            np.repeat(rows[:, None], 3, 1),
+            np.tile([1.0, 0.0, 0.0], (len(rows), 1)),
+            np.tile(up, (len(rows), 1)),
+            missing[rows],
+            np.full(len(rows), PUSH),
+        )
 
     @property
     def counted(self) -> Bool[np.ndarray, "f"]:
@@ -176,7 +219,7 @@ class _Solver:
         """What lies where, with weights of which a covered vertex of the mean size has 1."""
         found = match(self.surface, vertices, self.template.faces, self.counted, stage.gate)
         mean_area = vertex_areas(vertices, self.template.faces)[self.template.trust > 0].mean()
-        trusted = ((self.template.trust * self.looseness)[found.corners] * found.barycentric).sum(1)
+        trusted = ((self.template.trust * 0.25**self.stiffer)[found.corners] * found.barycentric).sum(1)
         return replace(found, weight=found.weight / mean_area * trusted)
 
     def coverage(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v"]:
@@ -189,7 +232,8 @@ class _Solver:
     def step(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v 3"]:
         """Match, and solve for the offsets that all terms agree on."""
         count, rest = len(vertices), self.stiffness.rest
-        found, marks = self.matches(vertices, stage), self.landmarks
+        found = self.matches(vertices, stage).joined(self.pushed(vertices))
+        marks = self.landmarks
         rows = np.repeat(np.arange(len(found.weight)), 9)
         columns = (3 * found.corners[:, :, None] + np.arange(3)).reshape(-1)
         values = (found.barycentric[:, :, None] * found.normals[:, None, :]).reshape(-1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class Stiffness:
     """Each once, lower vertex first."""
     bending: Any
     """`displacement @ bending @ displacement`: squared umbrella operators, [v, v] sparse."""
-    stretching: Any
-    """The graph Laplacian of the edges, [v, v] sparse."""
+    edge_weights: Float[np.ndarray, "e"]
+    """How stiff each edge is beside the others."""
     part: Int[np.ndarray, "v"]
     """Number of each vertex's connected part; 0 is the largest."""
 
@@ -40,13 +41,20 @@ class Stiffness:
         umbrella = sp.identity(count) - sp.diags(1 / np.maximum(degree, 1)) @ adjacency
         _, part = connected_components(adjacency, directed=False)
         order = np.argsort(-np.bincount(part), kind="stable")
-        return cls(
-            rest,
-            edges,
-            (umbrella.T @ umbrella).tocsr(),
-            (sp.diags(degree) - adjacency).tocsr(),
-            np.argsort(order)[part],
-        )
+        return cls(rest, edges, (umbrella.T @ umbrella).tocsr(), ones, np.argsort(order)[part])
+
+    def stiffened(self, doublings: Float[np.ndarray, "v"]) -> Stiffness:
+        """Edges stiffer where both ends ask for it."""
+        i, j = self.edges.T
+        return replace(self, edge_weights=2.0 ** np.minimum(doublings[i], doublings[j]))
+
+    @cached_property
+    def stretching(self) -> Any:
+        """The weighted graph Laplacian of the edges, [v, v] sparse."""
+        count, (i, j) = len(self.rest), self.edges.T
+        half = sp.coo_matrix((self.edge_weights, (i, j)), shape=(count, count))
+        adjacency = (half + half.T).tocsr()
+        return (sp.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency).tocsr()
 
     def turned_edges(self, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
         """The right-hand side of as-rigid-as-possible: for each vertex, how its rest edges would lie if only turned.
@@ -56,7 +64,7 @@ class Stiffness:
         """
         i, j = self.edges.T
         before, after = self.rest[i] - self.rest[j], vertices[i] - vertices[j]
-        products = before[:, :, None] * after[:, None, :]
+        products = before[:, :, None] * after[:, None, :] * self.edge_weights[:, None, None]
         covariance = np.zeros((len(vertices), 3, 3))
         for row, column in np.ndindex(3, 3):
             each = products[:, row, column]
@@ -65,5 +73,5 @@ class Stiffness:
         sign = np.sign(np.linalg.det(u @ vt))
         u[:, :, 2] *= sign[:, None]
         rotations = np.swapaxes(u @ vt, 1, 2)
-        turned = np.einsum("eij,ej->ei", (rotations[i] + rotations[j]) / 2, before)
+        turned = np.einsum("eij,ej->ei", (rotations[i] + rotations[j]) / 2, before) * self.edge_weights[:, None]
         return np.stack([np.bincount(i, c, len(vertices)) - np.bincount(j, c, len(vertices)) for c in turned.T], 1)
