@@ -52,10 +52,10 @@ class RegistrationConfig:
     """How to register: from stiff to loose."""
 
     stages: tuple[RegistrationStage, ...] = (
-        RegistrationStage(30.0, 3.0, 0.05, Gate(0.015, 0.6, 0.004), 3),
-        RegistrationStage(3.0, 0.3, 0.01, Gate(0.01, 0.6, 0.002), 3),
-        RegistrationStage(0.5, 0.05, 0.002, Gate(0.006, 0.6, 0.0015), 4),
-        RegistrationStage(0.03, 0.003, 0.0, Gate(0.004, 0.6, 0.001), 5),
+        RegistrationStage(30.0, 3.0, 0.3, Gate(0.015, 0.6, 0.004), 3),
+        RegistrationStage(3.0, 0.3, 0.1, Gate(0.01, 0.6, 0.002), 3),
+        RegistrationStage(0.5, 0.05, 0.03, Gate(0.006, 0.6, 0.0015), 4),
+        RegistrationStage(0.03, 0.003, 0.01, Gate(0.004, 0.6, 0.001), 5),
     )
     """The plan."""
     most_points: int = 30_000
@@ -170,9 +170,10 @@ class _Solver:
         flipped: Bool[np.ndarray, "f"],
         crossing: Int[np.ndarray, "p 2"],
     ) -> _Solver:
-        """Partners that cross are to part at the middle of their overlap; at other faults edges get stiffer and matches count less.
+        """Partners that cross are to part at the middle of their overlap; elsewhere faulty places get stiffer.
 
-        A fault that stays does so again the next time, two rings of neighbours with it.
+        Edges there resist more and matches count less, two rings of neighbours with them, and again where that is not
+        enough.
         """
         faces, side, bounds = self.template.faces, self.template.side, self.bounds.copy()
         height = vertices @ self.template.up
@@ -223,11 +224,14 @@ class _Solver:
         return replace(found, weight=found.weight / mean_area * trusted)
 
     def coverage(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v"]:
-        """Matched area beside each vertex's own, at most 1."""
-        areas = vertex_areas(vertices, self.template.faces)
+        """Matched area beside the mesh's own, about each vertex and its neighbours; at most 1."""
+        areas, (i, j) = vertex_areas(vertices, self.template.faces), self.stiffness.edges.T
         found = match(self.surface, vertices, self.template.faces, self.counted, replace(stage.gate, robust_m=np.inf))
         told = np.bincount(found.corners.ravel(), (found.weight[:, None] * found.barycentric).ravel(), len(vertices))
-        return (told / np.maximum(areas, 1e-12)).clip(0, 1)
+        about = [
+            part + np.bincount(i, part[j], len(part)) + np.bincount(j, part[i], len(part)) for part in (told, areas)
+        ]
+        return (about[0] / np.maximum(about[1], 1e-12)).clip(0, 1)
 
     def step(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v 3"]:
         """Match, and solve for the offsets that all terms agree on."""
