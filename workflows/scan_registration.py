@@ -28,6 +28,8 @@ WATCHED_M = 0.008
 SPACING_M = 0.0015
 FACE_REACH_M = 0.01
 """Scan points farther from the face are not of it."""
+SHUT = 0.9
+"""Share of the blink at which lids touch from which on they are drawn together."""
 MEASURED_POINTS = 20_000
 COVERED = 0.3
 LEAST_COVERED = 0.25
@@ -139,7 +141,19 @@ def template_of(head: Head, found: ScanHead) -> Template:
         trust[model.region(region).numpy()] = value
     side = lips_and_lids(head)
     up = found.world_from_head.rotation[:, 1]
-    return Template(found.vertices, model.faces.numpy(), trust, (side[model.faces.numpy()] != 0).all(1), side, up)
+    faces, eyes = model.faces.numpy(), model.region("eyes").numpy()
+    watched = (side[faces] != 0).all(1)
+    return Template(found.vertices, faces, trust, watched, side, up, shut_lids(head, found), eyes)
+
+
+def shut_lids(head: Head, found: ScanHead) -> Int[np.ndarray, "m 2"]:
+    """Pairs of upper and lower vertices of the eyes that are shut on the scan."""
+    names, contours = head.model.expression_names, head.contours
+    eyes = {"eyeBlinkLeft": contours.lid_pairs_left, "eyeBlinkRight": contours.lid_pairs_right}
+    shut = [
+        pairs.numpy() for name, pairs in eyes.items() if found.blinks[names.index(name)] > SHUT * contours.lid_contact
+    ]
+    return np.concatenate([np.zeros((0, 2), np.int64), *shut])
 
 
 def lips_and_lids(head: Head) -> Int[np.ndarray, "v"]:

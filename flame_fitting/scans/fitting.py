@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from flame_fitting.evidence import Evidence
 from flame_fitting.landmarks.landmarker import FaceLandmarker
@@ -23,6 +24,11 @@ from geometry.transforms import RigidTransform
 
 DISBELIEF_M = 0.005
 """Distance from the fitted head at which a landmark counts a quarter; good ones are 1 to 4 mm off."""
+
+LARGEST_BLINK = 0.3
+"""Of the head that is registered: from half a blink on, lids of the default model go through one another."""
+COARSE_TURN, COARSE_M, COARSE_SIZE = 0.02, 0.005, 0.05
+"""Steps of radians, metres and sizes of faces to which cameras about a scan are rounded."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class ScanHead:
     person: Person
     """Who."""
     curves: Float[np.ndarray, "e"]
-    """The face that the person makes."""
+    """The face that the person makes, eyes not shut: the model's lids would cross."""
+    blinks: Float[np.ndarray, "e"]
+    """The same curves as they were found."""
     world_from_head: RigidTransform
     """Where the fitted head stands, in the scan's frame."""
     views: tuple[ScanPicture, ...]
@@ -76,14 +84,15 @@ def fit_scan_head(scan: Scan, head: Head, landmarker: FaceLandmarker, config: Sc
     found = find_face(scan, head, landmarker)
     unit = scan_unit(found.head_from_scan.scale, config.unit)
     placed, head_from_scan = _in_metres(found.scan, found.head_from_scan, unit)
-    centre = face_centre(head) * unit.face_size
+    centre = face_centre(head) * np.round(unit.face_size / COARSE_SIZE) * COARSE_SIZE
     evidence = ScanEvidence.of(placed, centre, landmarker)
     outside, turned = outside_of(placed, [*evidence.views, *pictures_around(placed, centre)])
     marks, trust = evidence.lifted(head.landmarks)
     person, curves, world_from_head = _fitted(head, evidence, config)
+    blinks, curves = curves, _lids_open(curves, head)
     believed = trust * _agreement(head, world_from_head @ person.in_head(curves), marks)
     return ScanHead(
-        outside, head_from_scan, unit, turned, person, curves, world_from_head, evidence.views, marks, believed
+        outside, head_from_scan, unit, turned, person, curves, blinks, world_from_head, evidence.views, marks, believed
     )
 
 
@@ -101,9 +110,17 @@ def _agreement(
 
 
 def _in_metres(scan: Scan, found: Similarity, unit: ScanUnit) -> tuple[Scan, RigidTransform]:
-    """The scan with its real size, where the average head of that size would stand upright."""
+    """The scan with its real size, about where the average head of that size would stand upright.
+
+    Place and turn are rounded: files that differ in their last digits are then looked at from the same cameras, and a
+    network sees the same pictures.
+    """
     grown = unit.metres / found.scale
-    moved = replace(found.head_from_scan, translation=found.head_from_scan.translation * grown)
+    turn = Rotation.from_matrix(found.head_from_scan.rotation).as_rotvec()
+    coarse = Rotation.from_rotvec(np.round(turn / COARSE_TURN) * COARSE_TURN).as_matrix()
+    # The face stays where it was found: what is rounded is its distance to where it will stand.
+    middle = found.head_from_scan.inverse() @ np.zeros(3) * grown
+    moved = RigidTransform(coarse, -coarse @ (np.round(middle / COARSE_M) * COARSE_M))
     return scan.at(moved @ (unit.metres * scan.vertices)), moved
 
 
@@ -118,11 +135,10 @@ def _fitted(
         track = track_segment(head, person, evidence, range(1), config.track)
     finally:
         torch.set_num_threads(threads)
-    curves = _lids_touching(track.curves[0], head)
-    return person, curves, RigidTransform(track.rotation[0], track.translation[0])
+    return person, track.curves[0], RigidTransform(track.rotation[0], track.translation[0])
 
 
-def _lids_touching(curves: Float[np.ndarray, "e"], head: Head) -> Float[np.ndarray, "e"]:
-    """Blinks end where the lids touch: farther on, the upper one goes through the lower."""
+def _lids_open(curves: Float[np.ndarray, "e"], head: Head) -> Float[np.ndarray, "e"]:
+    """Blinks end before the model's lids cross; registration brings them to where the scan has them."""
     blinks = [name.startswith("eyeBlink") for name in head.model.expression_names]
-    return np.where(blinks, np.minimum(curves, head.contours.lid_contact), curves)
+    return np.where(blinks, np.minimum(curves, LARGEST_BLINK), curves)

@@ -25,8 +25,12 @@ MOST_STIFFER = 6.0
 """Rounds that make a place stiffer; by then it has the template's own shape."""
 PUSH = 10.0
 """Of the square of what a crossing vertex is short of its side, beside a match's 1."""
+TOUCH = 0.1
+"""Of the square of the gap between partners that touch, beside a match's 1."""
 PARTED_M = 5e-5
 """Between partners that touch."""
+MOST_DRAWN_BACK_M = 0.004
+"""An eye that would have to lie deeper is no longer one."""
 LEAST_STIFFNESS = 1e-6
 """Of every vertex to where it is, beside data of weight 1: keeps the equations regular where nothing else speaks."""
 
@@ -80,6 +84,10 @@ class Template:
     """1 for vertices of what lies above where it meets its partner (upper lips and lids), -1 for what lies below."""
     up: Float[np.ndarray, "3"]
     """Unit vector along which the two part."""
+    meeting: Int[np.ndarray, "m 2"]
+    """Upper and lower vertex of partners that touch on the surface: of shut lids."""
+    beneath: Bool[np.ndarray, "v"]
+    """Vertices of loose balls that lie under the mesh: of eyes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +231,19 @@ class _Solver:
         trusted = ((self.template.trust * 0.25**self.stiffer)[found.corners] * found.barycentric).sum(1)
         return replace(found, weight=found.weight / mean_area * trusted)
 
+    def touching(self, vertices: Float[np.ndarray, "v 3"]) -> Matches:
+        """Partners drawn together until they touch."""
+        template, count = self.template, len(self.template.meeting)
+        upper, lower = template.meeting.T
+        gaps = (vertices[upper] - vertices[lower]) @ template.up
+        return Matches(
+            np.stack([upper, lower, upper], 1),
+            np.tile([1.0, -1.0, 0.0], (count, 1)),
+            np.tile(template.up, (count, 1)),
+            2 * PARTED_M - gaps,
+            np.full(count, TOUCH),
+        )
+
     def coverage(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v"]:
         """Matched area beside the mesh's own, about each vertex and its neighbours; at most 1."""
         areas, (i, j) = vertex_areas(vertices, self.template.faces), self.stiffness.edges.T
@@ -236,7 +257,7 @@ class _Solver:
     def step(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Float[np.ndarray, "v 3"]:
         """Match, and solve for the offsets that all terms agree on."""
         count, rest = len(vertices), self.stiffness.rest
-        found = self.matches(vertices, stage).joined(self.pushed(vertices))
+        found = self.matches(vertices, stage).joined(self.pushed(vertices)).joined(self.touching(vertices))
         marks = self.landmarks
         rows = np.repeat(np.arange(len(found.weight)), 9)
         columns = (3 * found.corners[:, :, None] + np.arange(3)).reshape(-1)
@@ -277,4 +298,22 @@ class _Solver:
             _, near = tree.query(rest[own].mean(0), k=min(FOLLOWED, len(main)))
             carrier = main[near]
             moved[own] = rigid_align(rest[carrier], vertices[carrier]) @ rest[own]
+            if self.template.beneath[own].all():
+                moved[own] += _drawn_back(moved[own], vertices[carrier])
         return moved
+
+
+def _drawn_back(ball: Float[np.ndarray, "b 3"], over: Float[np.ndarray, "c 3"]) -> Float[np.ndarray, "3"]:
+    """How far a ball has to move so that it lies beneath the points over it, metres; along their mean direction."""
+    system = np.concatenate([2 * ball, np.ones((len(ball), 1))], 1)
+    solved = np.linalg.lstsq(system, (ball**2).sum(1), rcond=None)[0]
+    centre = solved[:3]
+    radius = float(np.median(np.linalg.norm(ball - centre, axis=1)))
+    outward = (over - centre).mean(0)
+    outward /= np.linalg.norm(outward)
+    height, aside = (over - centre) @ outward, np.linalg.norm(np.cross(over - centre, outward), axis=1)
+    under = aside < radius
+    if not under.any():
+        return np.zeros(3)
+    above = np.sqrt(radius**2 - aside[under] ** 2) - height[under]
+    return -outward * float(np.clip(above.max() + PARTED_M, 0, MOST_DRAWN_BACK_M))

@@ -29,7 +29,8 @@ def grown(points: np.ndarray) -> np.ndarray:
 def template_of(mesh: Mesh) -> Template:
     count = len(mesh.vertices)
     none = np.zeros(count, int), np.array([0.0, 1.0, 0.0])
-    return Template(mesh.vertices, mesh.faces, np.ones(count), np.zeros(len(mesh.faces), bool), *none)
+    nothing = np.zeros((0, 2), int), np.zeros(count, bool)
+    return Template(mesh.vertices, mesh.faces, np.ones(count), np.zeros(len(mesh.faces), bool), *none, *nothing)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,8 @@ def test_what_crosses_is_parted_and_nothing_flips():
         edge[faces].all(1),
         np.where(edge, which, 0),
         np.array([0.0, 1.0, 0.0]),
+        np.zeros((0, 2), int),
+        np.zeros(2 * len(upper), bool),
     )
     points = SurfacePoints(
         template.vertices * [1, 1, 0], np.tile([0.0, 0.0, 1.0], (len(which), 1)), np.full(len(which), 4e-6)
