@@ -48,8 +48,8 @@ class Scan:
         used = np.unique(faces)
         place = np.zeros(len(self.vertices), np.int64)
         place[used] = np.arange(len(used))
-        parts = (None if part is None else part[used] for part in (self.colours, self.uv))
-        return Scan(self.vertices[used], place[faces], *parts, self.texture)
+        colours, uv = (None if part is None else part[used] for part in (self.colours, self.uv))
+        return Scan(self.vertices[used], place[faces], colours, uv, self.texture)
 
     def as_mesh(self) -> Mesh:
         """One vertex a place: seams of the texture are closed."""
@@ -75,7 +75,7 @@ def cleaned_scan(scan: Scan) -> tuple[Scan, Repairs]:
 
     Raises InputError when hardly a triangle is left.
     """
-    finite = np.isfinite(scan.vertices).all(1)
+    finite = np.asarray(np.isfinite(scan.vertices).all(1))
     kept = scan.faces[finite[scan.faces].all(1)]
     corners = scan.vertices[kept]
     solid = kept[(corners != np.roll(corners, 1, axis=1)).any(2).all(1)]

@@ -40,12 +40,12 @@ def read_scan(path: Path) -> Scan:
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise InputError("triangles of the file's own vertices", f"others in {path}", "export the scan again")
-    uv = getattr(mesh.visual, "uv", None)
-    image = _image(getattr(mesh.visual, "material", None))
+    visual: Any = mesh.visual
+    uv, image = getattr(visual, "uv", None), _image(getattr(visual, "material", None))
     if uv is not None and image is not None and len(uv) == len(vertices) and np.isfinite(uv).all():
         return Scan(vertices, faces, uv=np.asarray(uv, np.float64), texture=image)
-    if mesh.visual.kind == "vertex":
-        return Scan(vertices, faces, colours=np.ascontiguousarray(mesh.visual.vertex_colors[:, :3], np.uint8))
+    if visual.kind == "vertex":
+        return Scan(vertices, faces, colours=np.ascontiguousarray(visual.vertex_colors[:, :3], np.uint8))
     return Scan(vertices, faces)
 
 

@@ -122,11 +122,10 @@ def scan_figures(surface: Mesh, points: SurfacePoints, registered: Registered, h
     to_scan = np.zeros(0)
     if covered.any():
         to_scan = point_to_mesh_distance(registered.vertices[covered], surface.vertices, surface.faces).distance
-    return ScanFigures(
-        *(_percentile_mm(to_mesh, rank) for rank in (50, 95)),
-        *(_percentile_mm(to_scan, rank) for rank in (50, 95)),
-        float(covered.sum() / face.sum()),
-    )
+    share = float(covered.sum() / face.sum())
+    median, p95 = (_percentile_mm(to_mesh, rank) for rank in (50, 95))
+    back_median, back_p95 = (_percentile_mm(to_scan, rank) for rank in (50, 95))
+    return ScanFigures(median, p95, back_median, back_p95, share)
 
 
 def _percentile_mm(distances_m: Float[np.ndarray, "n"], rank: float) -> float:

@@ -57,13 +57,14 @@ def match(
     Distances are along the mean of both normals, which bends with the surface.
     Source: Rusinkiewicz 2019, "A symmetric objective function for ICP"; Geman & McClure 1985.
     """
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    scene = o3d.t.geometry.RaycastingScene(1)
     scene.add_triangles(
-        o3c.Tensor(np.ascontiguousarray(vertices, np.float32)), o3c.Tensor(np.ascontiguousarray(faces, np.uint32))
+        o3c.Tensor.from_numpy(np.ascontiguousarray(vertices, np.float32)),
+        o3c.Tensor.from_numpy(np.ascontiguousarray(faces, np.uint32)),
     )
     used = points.areas > 0
     positions, normals, areas = points.points[used], points.normals[used], points.areas[used]
-    found = scene.compute_closest_points(o3c.Tensor(np.ascontiguousarray(positions, np.float32)), nthreads=1)
+    found = scene.compute_closest_points(o3c.Tensor.from_numpy(np.ascontiguousarray(positions, np.float32)), nthreads=1)
     face = found["primitive_ids"].numpy().astype(np.int64)
     uv = found["primitive_uvs"].numpy().astype(np.float64)
     weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], 1)

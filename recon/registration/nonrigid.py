@@ -222,7 +222,7 @@ class _Solver:
     @property
     def counted(self) -> Bool[np.ndarray, "f"]:
         """Triangles that the surface may show."""
-        return (self.template.trust[self.template.faces] > 0).all(1)
+        return np.asarray((self.template.trust[self.template.faces] > 0).all(1))
 
     def matches(self, vertices: Float[np.ndarray, "v 3"], stage: RegistrationStage) -> Matches:
         """What lies where, with weights of which a covered vertex of the mean size has 1."""

@@ -89,7 +89,7 @@ def fitted(drawn, tmp_path_factory) -> tuple[Path, Path]:
 
 def test_a_broken_scan_in_any_pose_and_unit_becomes_the_persons_head(fitted, drawn):
     record = json.loads((fitted[1] / RECORD).read_text())
-    head = trimesh.load(fitted[1] / HEAD_PLY, process=False)
+    head = trimesh.load_mesh(fitted[1] / HEAD_PLY, process=False)
     model = load_head().model
     face, faces = model.region("face").numpy(), model.faces.numpy()
     truth = turned(drawn.truth)
@@ -109,7 +109,7 @@ def test_a_broken_scan_in_any_pose_and_unit_becomes_the_persons_head(fitted, dra
 
 def test_the_glb_plays_the_scans_face_where_the_scan_stood(fitted):
     glb = read_glb(fitted[1] / HEAD_GLB)
-    ply = trimesh.load(fitted[1] / HEAD_PLY, process=False)
+    ply = trimesh.load_mesh(fitted[1] / HEAD_PLY, process=False)
     corners = glb.corners(0.0)
     matrix = np.array(glb.json["scenes"][0]["extras"]["world_from_origin"])
     assert len(glb.target_names) == 52
