@@ -231,3 +231,22 @@ def test_a_real_textured_scan(real_data, capfd, tmp_path):
     assert row["scan_to_mesh_mm_median"] < 0.26
     assert row["mesh_to_scan_mm_median"] < 0.26
     assert row["flipped"] == row["crossing"] == 0
+
+
+def test_a_real_scan_with_shut_eyes_and_no_unit(real_data, capfd, tmp_path):
+    """Lee Perry-Smith: Draco, no colours, shoulders, a unit of some 5 cm, and lids that must touch without crossing."""
+    pytest.importorskip("DracoPy")
+    scan = real_data / "meshes/lee-perry-smith/LeePerrySmith_draco.glb"
+    code, out, _ = run(capfd, scan, tmp_path / "heads", "--json")
+    row = json.loads(out)["scans"][0]
+    vertices = trimesh.load_mesh(tmp_path / "heads/LeePerrySmith_draco" / HEAD_PLY, process=False).vertices
+    lids = load_head().contours
+    gaps = [
+        vertices[pairs[:, 0], 1] - vertices[pairs[:, 1], 1] for pairs in (lids.lid_pairs_left, lids.lid_pairs_right)
+    ]
+    assert code == 0
+    assert row["unit"]["name"] == "unknown"
+    assert 0.05 < row["unit"]["metres"] < 0.06
+    assert row["scan_to_mesh_mm_median"] < 0.26
+    assert row["flipped"] == row["crossing"] == 0
+    assert max(float(np.median(gap)) for gap in gaps) < 1e-3
