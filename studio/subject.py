@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from jaxtyping import Float, Int, UInt8
 
 from flame_fitting.models.head_model import HeadModel
 from geometry.errors import InputError
+from storage.scan_files import read_scan
 from studio.people import Person
 
 OFF_BASIS_RMS_M = 3e-4
@@ -123,30 +123,19 @@ def scanned_subject(path: Path, unit: str) -> Subject:
     """
     if unit not in SCAN_UNITS_M:
         raise InputError(f"a scan unit ({', '.join(SCAN_UNITS_M)})", repr(unit), "set --unit")
-    try:
-        # Without `maintain_order`, so that vertices on texture seams are split and keep each side's coordinates.
-        mesh = trimesh.load_mesh(path, process=False)
-    except Exception as error:  # every format has its own kind of failure
-        raise InputError("a scan as OBJ, PLY or GLB", f"{path} ({error})", "check the file") from error
-    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
-        raise InputError("one triangle mesh", f"{path} without triangles", "export the scan as a single mesh")
-    vertices = np.asarray(mesh.vertices, np.float64) * SCAN_UNITS_M[unit]
+    scan = read_scan(path)
+    vertices = scan.vertices * SCAN_UNITS_M[unit]
     size = np.ptp(vertices, axis=0)
     if not 0.08 < size.max() < 1.5:
         remedy = f"set --unit to one of {', '.join(SCAN_UNITS_M)} so that the head is 0.1 to 1 m high"
         raise InputError("a scan of a head", f"a mesh {size.max():.4g} m across in {unit}", remedy)
-    faces = np.asarray(mesh.faces, np.int64)
-    uv = getattr(mesh.visual, "uv", None)
-    image = getattr(getattr(mesh.visual, "material", None), "image", None)
-    textured = uv is not None and image is not None and len(uv) == len(vertices)
+    textured = scan.texture is not None
     return Subject(
         neutral=vertices - (vertices.min(0) + vertices.max(0)) / 2,
         expression_shapes=np.zeros((0, len(vertices), 3)),
         expression_names=(),
-        faces=faces,
-        uv=np.asarray(uv, np.float64) if textured else np.full((len(vertices), 2), 0.5),
-        uv_faces=faces,
-        texture=np.asarray(image.convert("RGB"))
-        if textured and image is not None
-        else np.full((4, 4, 3), 180, np.uint8),
+        faces=scan.faces,
+        uv=scan.uv if textured and scan.uv is not None else np.full((len(vertices), 2), 0.5),
+        uv_faces=scan.faces,
+        texture=scan.texture if textured else np.full((4, 4, 3), 180, np.uint8),
     )

@@ -109,6 +109,11 @@ def fit(folder: Path) -> Figures:
     return _script("fit.py")
 
 
+def fit_scan(folder: Path) -> Figures:
+    """Real head scans brought to the head's topology, beside their own points, annotation and numbering."""
+    return _script("fit_scan.py")
+
+
 def _script(name: str) -> Figures:
     """What a script of `benchmarks/` measures; its rows go to standard error as they come."""
     command = [sys.executable, str(FOLDER / name), "--json"]
@@ -126,6 +131,7 @@ BENCHMARKS: dict[str, Callable[[Path], Figures]] = {
     "raster": raster,
     "ingest": ingest,
     "fit": fit,
+    "fit-scan": fit_scan,
 }
 
 

@@ -17,6 +17,7 @@ from workflows.commands.batches import batch
 from workflows.commands.judging import bench, check, evaluate, inspect
 from workflows.commands.reconstruction import export, fit, fuse, report, run
 from workflows.commands.recording import calibrate, ingest, simulate
+from workflows.commands.scans import fit_scan
 from workflows.commands.shoot_day import forget, verify
 from workflows.commands.upkeep import models
 
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "inspect": inspect,
     "fuse": fuse,
     "fit": fit,
+    "fit-scan": fit_scan,
     "batch": batch,
     "export": export,
     "report": report,
