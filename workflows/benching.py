@@ -109,6 +109,11 @@ def fit(folder: Path) -> Figures:
     return _script("fit.py")
 
 
+def fuse(folder: Path) -> Figures:
+    """The fused surface of simulated people beside Open3D's volumes and Poisson surfaces."""
+    return _script("fuse.py")
+
+
 def _script(name: str) -> Figures:
     """What a script of `benchmarks/` measures; its rows go to standard error as they come."""
     command = [sys.executable, str(FOLDER / name), "--json"]
@@ -126,6 +131,7 @@ BENCHMARKS: dict[str, Callable[[Path], Figures]] = {
     "raster": raster,
     "ingest": ingest,
     "fit": fit,
+    "fuse": fuse,
 }
 
 
