@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> None:
         print(__doc__)
         return
     table = Table()
-    named, keep = _parts(arguments)
-    with _folder(keep) as folder:
+    named, keep = parts_and_folder(arguments)
+    with keeping(keep) as folder:
         for part in named or PARTS:
             print(f"  {part}", file=sys.stderr, flush=True)
             importlib.import_module(f"fit_{part}").measure(folder, table)
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
         print(json.dumps({"metrics": [asdict(metric) for metric in table.metrics], "absent": table.absent}))
 
 
-def _parts(arguments: list[str]) -> tuple[list[str], Path | None]:
+def parts_and_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
     """Names of parts, and the folder to keep."""
     keep = Path(os.environ["MIEN_FIT_KEEP"]) if "MIEN_FIT_KEEP" in os.environ else None
     if "--keep" in arguments:
@@ -51,7 +51,7 @@ def _parts(arguments: list[str]) -> tuple[list[str], Path | None]:
 
 
 @contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
+def keeping(keep: Path | None) -> Iterator[Path]:
     """Where recordings and fits go; fits never stay."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="mien-bench-fit-") as folder:

@@ -6,6 +6,7 @@ camera sees; vertex error takes no alignment, because the rig is metric.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +129,15 @@ def seen_vertices(
     cameras: tuple[Camera, ...],
 ) -> Bool[np.ndarray, "v"]:
     """Corners of the face's triangles that at least one camera sees from outside."""
+    seen = np.zeros(len(vertices), bool)
+    seen[np.unique(faces[seen_triangles(vertices, faces, cameras) & face_mask])] = True
+    return seen
+
+
+def seen_triangles(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], cameras: Sequence[Camera]
+) -> Bool[np.ndarray, "f"]:
+    """Triangles that at least one camera sees from outside."""
     seen_faces = np.zeros(len(faces), bool)
     normals, middles = face_normals(vertices, faces), vertices[faces].mean(1)
     for camera in cameras:
@@ -138,9 +148,7 @@ def seen_vertices(
         shown = np.zeros(len(faces), bool)
         shown[np.unique(fragments.face_index[fragments.mask])] = True
         seen_faces |= shown & (((camera.centre_world - middles) * normals).sum(1) > 0)
-    seen = np.zeros(len(vertices), bool)
-    seen[np.unique(faces[seen_faces & face_mask])] = True
-    return seen
+    return seen_faces
 
 
 def depth_figures(take: Take, head: FittedHead) -> dict[str, float]:

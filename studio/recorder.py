@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from geometry.errors import InputError
 from geometry.meshes import face_normals
 from geometry.rigs import Rig
 from geometry.transforms import RigidTransform
-from rendering.arrays import rasterize_arrays
+from rendering.arrays import FragmentArrays, rasterize_arrays
 from rendering.screen import screen_window
 from storage.image_folder import MARKER, FrameTable, RecordingCard, SoundCard, write_whole
 from storage.rig_json import rig_to_json
@@ -275,6 +275,7 @@ def render_colour(
         return image, mask
     scaled = window.vertices_screen * [SUPERSAMPLE, SUPERSAMPLE, 1]
     fragments = rasterize_arrays(scaled, stage.subject.faces, (window.height * SUPERSAMPLE, window.width * SUPERSAMPLE))
+    fragments = _of_outside(fragments, stage, camera, vertices)
     subject = stage.subject
     mesh = TexturedMesh(vertices, subject.faces, subject.uv, subject.uv_faces)
     crop = shade(fragments, mesh, camera, stage.appearance, np.full(3, BACKDROP))
@@ -295,6 +296,7 @@ def render_depth(
     if window is None:
         return depth, cosine, mask
     fragments = rasterize_arrays(window.vertices_screen, stage.subject.faces, (window.height, window.width))
+    fragments = _of_outside(fragments, stage, camera, vertices)
     place = window.place
     depth[place] = fragments.depth
     normals = face_normals(vertices, stage.subject.faces)
@@ -304,6 +306,26 @@ def render_depth(
     cosine[place] = np.where(fragments.mask, of_faces[fragments.face_index], 1.0)
     mask[place] = _mask(stage, fragments.face_index)
     return depth, cosine, mask
+
+
+def _of_outside(
+    fragments: FragmentArrays, stage: Stage, camera: Camera, vertices: Float[np.ndarray, "v 3"]
+) -> FragmentArrays:
+    """The fragments without the inside of a drawn head, which has no body: a camera must not look in at its neck.
+
+    Nothing is seen there, as behind a collar. A scan's triangles may be wound either way, and all of it is seen.
+    """
+    if not stage.subject.expression_names:
+        return fragments
+    normals, middles = face_normals(vertices, stage.subject.faces), vertices[stage.subject.faces].mean(1)
+    outside = ((camera.centre_world - middles) * normals).sum(1) >= 0
+    shown = fragments.mask & outside[fragments.face_index]
+    return replace(
+        fragments,
+        face_index=np.where(shown, fragments.face_index, -1).astype(fragments.face_index.dtype),
+        depth=np.where(shown, fragments.depth, np.float32(0)),
+        barycentric=np.where(shown[..., None], fragments.barycentric, np.float32(0)),
+    )
 
 
 def _mask(stage: Stage, face_index: np.ndarray) -> UInt8[np.ndarray, "h w"]:

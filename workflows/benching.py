@@ -114,6 +114,11 @@ def fit_scan(folder: Path) -> Figures:
     return _script("fit_scan.py")
 
 
+def fuse(folder: Path) -> Figures:
+    """The fused surface of simulated people beside Open3D's volumes and Poisson surfaces."""
+    return _script("fuse.py")
+
+
 def _script(name: str) -> Figures:
     """What a script of `benchmarks/` measures; its rows go to standard error as they come."""
     command = [sys.executable, str(FOLDER / name), "--json"]
@@ -132,6 +137,7 @@ BENCHMARKS: dict[str, Callable[[Path], Figures]] = {
     "ingest": ingest,
     "fit": fit,
     "fit-scan": fit_scan,
+    "fuse": fuse,
 }
 
 

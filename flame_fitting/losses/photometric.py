@@ -17,13 +17,14 @@ from torch import Tensor
 
 from flame_fitting.evidence import ColourImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
-from flame_fitting.losses.point_to_plane import Surface, windows_about
+from flame_fitting.losses.point_to_plane import Surface
 from flame_fitting.losses.vertex_evidence import VertexEvidence
-from flame_fitting.losses.view_batches import PictureOrder, filled_up
+from flame_fitting.losses.view_batches import PictureOrder
 from rendering.colours import ColourModel, PosedSurfaces, SurfacePoints, gather_colours_at_vertices
 from rendering.distances import vertex_normals
 from rendering.lenses import Lenses
 from rendering.rasterize import rasterize
+from rendering.screen import filled_up, windows_about
 
 COLOUR = ColourModel(sigma=0.04, robust=2.0, min_cosine=0.25, hidden_m=0.003, jump_m=0.01, least_light=0.02)
 """Levels differ by shading that harmonics do not hold rather than by noise: neighbouring points err alike."""

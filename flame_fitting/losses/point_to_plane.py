@@ -18,10 +18,11 @@ from torch import Tensor
 
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
-from flame_fitting.losses.view_batches import PictureOrder, filled_up
+from flame_fitting.losses.view_batches import PictureOrder
 from rendering.distances import DepthPictures, DistanceModel, gather_distances_at_vertices, vertex_normals
 from rendering.lenses import Lenses
 from rendering.rasterize import rasterize
+from rendering.screen import filled_up, windows_about
 
 SENSOR_SIGMA_M, SENSOR_SIGMA_AT_M = 1.5e-3, 0.8
 """Depth noise of a time-of-flight camera, growing with distance squared."""
@@ -36,7 +37,6 @@ MODEL_SIGMA_M = 4e-4
 """What the model cannot express, per vertex."""
 MIN_COSINE = 0.25
 """Pixels that graze the surface say little about it and more about the sensor's faults."""
-MARGIN_PX = 4
 
 
 @dataclass(frozen=True)
@@ -157,21 +157,6 @@ def _sums(
     sums = gather_distances_at_vertices(pictures, shown, solid, surface.faces, surface.counted, model)
     sums = sums / CORRELATED_PIXELS
     return sums / (1 + PICTURE_SIGMA_M**2 * sums[..., :1])
-
-
-def windows_about(
-    screen: Float[Tensor, "n v 3"], size_hw: Float[Tensor, "n 2"]
-) -> tuple[Float[Tensor, "n 2"], tuple[int, int]]:
-    """First row and column of a window about the head in each picture, and the size of the largest.
-
-    Rasterizing windows instead of pictures saves most of the pixels: a head fills a tenth of a frame.
-    """
-    places = screen[..., :2].flip(-1)
-    limit = size_hw.to(screen.dtype)
-    first = torch.minimum((places.amin(1).floor() - MARGIN_PX).clamp_min(0), limit)
-    last = torch.minimum((places.amax(1).ceil() + MARGIN_PX).clamp_min(0), limit)
-    rows, columns = (last - first).clamp_min(0).amax(0).tolist()
-    return first, (int(rows), int(columns))
 
 
 def depth_rows(

@@ -51,12 +51,3 @@ class PictureOrder:
             own = [frame for frame, count in enumerate(counts) if count > turn]
             turns.append((integers(own), integers([int(firsts[frame]) + turn for frame in own])))
         return cls(integers(np.repeat(np.arange(len(counts)), counts).tolist()), tuple(turns))
-
-
-def filled_up(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures of any sizes in one array; smaller ones have zeros on the right and below."""
-    shapes = np.array([picture.shape for picture in pictures])
-    filled = np.zeros((len(pictures), *shapes.max(0)), pictures[0].dtype)
-    for number, (picture, (height, width, *_)) in enumerate(zip(pictures, shapes, strict=True)):
-        filled[number, :height, :width] = picture
-    return filled

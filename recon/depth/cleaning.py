@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from geometry.cameras import Camera
 from geometry.errors import InputError
@@ -33,11 +33,17 @@ class CleaningConfig:
     edge_sigmas: float = 3.0
     """Standard deviations of the sensor's noise by which a jump must exceed that."""
     edge_px: int = 1
-    """Pixels to remove on either side of an edge, and where measurements border on none; 0 keeps flying pixels."""
+    """Pixels to remove on either side of an edge, and where measurements border on none, whatever they show; 0
+    keeps those that their neighbours support."""
+    least_support: int = 4
+    """Neighbours of eight that a measurement at an edge must continue, by the same rule, to be a surface's: a flying
+    pixel between two surfaces has one or two, a pixel on the rim of the nearer surface five; 0 keeps flying pixels."""
     smallest_patch_px: int = 200
     """Connected measurements fewer than this are speckle; 0 keeps them."""
     smoothing_px: float = 2.0
     """Standard deviation of the edge-preserving filter; 0 leaves depth as measured."""
+    step_smoothing_px: float = 2.0
+    """The same where an image's quantisation is coarser than its noise (8-bit disparity); 0 leaves the steps."""
     smoothing_sigmas: float = 4.0
     """How many standard deviations of the sensor's noise the filter bridges."""
     noise_at_1m_m: float = 2.3e-3
@@ -83,8 +89,10 @@ def clean_depth(
         expected = f"depth of {camera.image_size_hw[0]} x {camera.image_size_hw[1]} pixels from {camera.id}"
         remedy = "use the rig that belongs to the recording"
         raise InputError(expected, f"{depth_m.shape[0]} x {depth_m.shape[1]}", remedy)
-    noise = max(config.noise_at_1m_m, _half_step_at_1m(depth_m))
-    config = replace(config, noise_at_1m_m=noise)
+    half_step = step_at_1m(depth_m) / 2
+    if half_step > config.noise_at_1m_m:
+        wider = max(config.smoothing_px, config.step_smoothing_px)
+        config = replace(config, noise_at_1m_m=half_step, smoothing_px=wider)
     left = [depth_m]
     for removed in (_background, _near_edges, _speckle):
         left.append(np.where(removed(left[-1], camera, config), np.float32(0), left[-1]))
@@ -117,14 +125,14 @@ def check_depth_range(depth_m: Float32[np.ndarray, "h w"], camera: Camera) -> No
     )
 
 
-def _half_step_at_1m(depth_m: Float32[np.ndarray, "h w"]) -> float:
-    """Half the step between the values that inverse depth takes, per metre; 0 where it is too fine to tell."""
+def step_at_1m(depth_m: Float32[np.ndarray, "h w"]) -> float:
+    """The step between the values that inverse depth takes, per metre; 0 where it is too fine to tell."""
     values = np.unique(depth_m[depth_m > 0])
     fewest, most = COUNTABLE_VALUES
     if not fewest <= values.size <= most:
         return 0.0
     # d(1/z) = dz / z^2: at 1 m both steps are the same number.
-    return float(np.median(np.abs(np.diff(1 / values)))) / 2
+    return float(np.median(np.abs(np.diff(1 / values))))
 
 
 def _background(depth_m: Float32[np.ndarray, "h w"], camera: Camera, config: CleaningConfig) -> Bool[np.ndarray, "h w"]:
@@ -136,7 +144,7 @@ def _background(depth_m: Float32[np.ndarray, "h w"], camera: Camera, config: Cle
 
 def _near_edges(depth_m: Float32[np.ndarray, "h w"], camera: Camera, config: CleaningConfig) -> Bool[np.ndarray, "h w"]:
     """Pixels near a depth jump or a border of the measured area."""
-    if config.edge_px <= 0:
+    if config.edge_px <= 0 and config.least_support <= 0:
         return np.zeros(depth_m.shape, bool)
     measured = depth_m > 0
     cross = np.ones((3, 3), np.uint8)
@@ -147,11 +155,27 @@ def _near_edges(depth_m: Float32[np.ndarray, "h w"], camera: Camera, config: Cle
     limit = np.float32(steepest) * depth_m + np.float32(config.edge_sigmas * config.noise_at_1m_m) * depth_m**2
     with np.errstate(invalid="ignore"):
         edge = measured & ((far - depth_m > limit) | (depth_m - near > limit))
-    edge |= cv2.dilate((~measured).astype(np.uint8), cross, borderValue=0) > 0
+    unsupported = measured & (_support(depth_m, limit) < config.least_support)
+    if config.edge_px <= 0:
+        return unsupported
+    edge |= unsupported | (cv2.dilate((~measured).astype(np.uint8), cross, borderValue=0) > 0)
     if config.edge_px > 1:
         wide = np.ones((2 * config.edge_px - 1,) * 2, np.uint8)
         edge = cv2.dilate(edge.astype(np.uint8), wide, borderValue=0) > 0
     return edge
+
+
+def _support(depth_m: Float32[np.ndarray, "h w"], limit: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """How many of the eight neighbours of each pixel lie on the same surface."""
+    rows, columns = depth_m.shape
+    padded = np.pad(depth_m, 1)
+    count = np.zeros(depth_m.shape, np.uint8)
+    for row in range(3):
+        for column in range(3):
+            if (row, column) != (1, 1):
+                near = padded[row : row + rows, column : column + columns]
+                count += (near > 0) & (np.abs(near - depth_m) <= limit)
+    return count
 
 
 def _speckle(depth_m: Float32[np.ndarray, "h w"], camera: Camera, config: CleaningConfig) -> Bool[np.ndarray, "h w"]:

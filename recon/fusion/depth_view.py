@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 
 from geometry.cameras import Camera
 from recon.depth.incidence import incidence_cosine
@@ -84,28 +83,3 @@ class DistanceView:
         distance = (measured - z) * self.metres_per_z.ravel()[pixel]
         behind = np.clip(1 + distance / np.float32(band_m), 0, 1)
         return distance, np.where(there, self.weight.ravel()[pixel] * behind, np.float32(0))
-
-    def may_reach(
-        self, centres_world: Float[np.ndarray, "b 3"], radius_m: float, band_m: float
-    ) -> Bool[np.ndarray, "b"]:
-        """Balls of a radius in which `distance` may have weight: not behind the camera, nor wholly behind the surface.
-
-        Errs on the side of yes: each ball is held against the farthest depth in a window larger than its picture.
-        """
-        if not self.depth_m.any():
-            return np.zeros(len(centres_world), bool)
-        centres = self.camera.world_from_camera.inverse() @ centres_world
-        z = centres[:, 2]
-        # The window fits balls from this distance on; whatever is nearer is kept unseen.
-        fitted_from = max(0.5 * float(np.median(self.depth_m[self.depth_m > 0])), 2 * radius_m)
-        focal = max(self.camera.K[0, 0], self.camera.K[1, 1])
-        window = int(np.ceil(2 * focal * radius_m / fitted_from)) + 2
-        padded = np.pad(self.depth_m, window)
-        farthest = cv2.dilate(padded, np.ones((2 * window + 1,) * 2, np.uint8))
-        pixels = self.camera.normalised_to_pixels(centres[:, :2] / np.maximum(z, fitted_from)[:, None]) + window
-        size = [farthest.shape[1], farthest.shape[0]]
-        inside = ((pixels >= 0) & (pixels < size)).all(1)
-        column, row = np.clip(pixels, 0, np.array(size) - 1).astype(np.int64).T
-        limit = np.where(inside, farthest[row, column], np.float32(0))
-        in_reach = (limit > 0) & (z - radius_m < limit + band_m / float(LEAST_COSINE))
-        return np.where(z < fitted_from, z > -radius_m, in_reach)

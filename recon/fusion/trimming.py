@@ -53,6 +53,23 @@ def canonical_order(
     return vertices, faces[np.lexsort(faces.T[::-1])]
 
 
+def without_slivers(mesh: Mesh, shortest_m: float) -> Mesh:
+    """The mesh with vertices merged that edges shorter than this tie together, at their middle.
+
+    Marching cubes puts up to six vertices about a grid point that lies nearly on the surface, and slivers between them.
+    """
+    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
+    short = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1) < shortest_m
+    cluster = _connected(edges[short], len(mesh.vertices))
+    size = np.bincount(cluster)[:, None]
+    middle = np.stack([np.bincount(cluster, mesh.vertices[:, axis]) for axis in range(3)], 1) / size
+    faces = cluster[mesh.faces]
+    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    vertices, faces = canonical_order(middle, faces[whole])
+    _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
+    return without_unused(Mesh(vertices, faces[np.sort(first)]))
+
+
 def face_components(faces: Int[np.ndarray, "f 3"], vertex_count: int) -> Int[np.ndarray, "f"]:
     """Number of the connected component that each triangle belongs to."""
     of_vertex = _connected(np.concatenate([faces[:, :2], faces[:, 1:]]), vertex_count)

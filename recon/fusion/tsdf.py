@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import open3d as o3d
 import open3d.core as o3c
-from jaxtyping import Float32, Float64, Int32
+import torch
+import warp as wp
+from jaxtyping import Float32, Int32
 
 from geometry.errors import InputError
 from geometry.meshes import Mesh
 from recon.fusion.depth_view import DepthView, DistanceView
+from recon.fusion.kernels import View, Volume, integrate
 from recon.fusion.trimming import Trimming, canonical_order, trim
+from rendering.runtime import launch, scalars
+from rendering.screen import filled_up
 
 BLOCK = 8
 """Voxels along a block's edge; small blocks follow a surface closely."""
-BLOCKS_AT_ONCE = 2048
-"""Blocks integrated together: a million voxels, which bounds the working memory to some 200 MB."""
-CLOSEST_M = np.float32(0.01)
+CLOSEST_M = 0.01
 """Voxels nearer to a camera than this, or behind it, are not seen by it."""
 
 
@@ -63,15 +67,15 @@ class FusionConfig:
         return BLOCK * self.voxel_size_m
 
 
-def fuse_tsdf(views: Sequence[DepthView], config: FusionConfig) -> Mesh:
+def fuse_tsdf(views: Sequence[DepthView], config: FusionConfig, device: str = "cpu") -> Mesh:
     """The surface that the depth views show together: world frame, metres, counter-clockwise seen from outside.
 
     Each view contributes its distance to the tangent plane, interpolated between pixels, with a weight that falls with
-    the angle and with the distance squared, as the noise grows. The same input gives the same mesh, vertex for vertex.
+    the angle and with the distance squared. The same input gives the same mesh, vertex for vertex.
     Raises InputError, saying why, when no surface comes out or the scene is too large for `block_count`.
     Source: Curless & Levoy 1996, eqs. 3-4; Open3D's VoxelBlockGrid holds the volume and extracts the surface.
     """
-    ready = [DistanceView.of(replace(view, depth_m=_cropped(view, config))) for view in views]
+    ready = [DistanceView.of(cropped(view, config)) for view in views]
     blocks = _blocks(ready, config)
     if not len(blocks):
         raise _no_surface(views, config)
@@ -90,9 +94,7 @@ def fuse_tsdf(views: Sequence[DepthView], config: FusionConfig) -> Mesh:
     )
     slots = grid.hashmap().activate(o3c.Tensor.from_numpy(blocks))[0].numpy()
     tsdf, weight = grid.attribute("tsdf").numpy(), grid.attribute("weight").numpy()
-    for start in range(0, len(blocks), BLOCKS_AT_ONCE):
-        part = slice(start, start + BLOCKS_AT_ONCE)
-        tsdf[slots[part], ..., 0], weight[slots[part], ..., 0] = _integrated(ready, blocks[part], config)
+    tsdf[slots, ..., 0], weight[slots, ..., 0] = integrated(ready, blocks, config, torch.device(device))
     surface = grid.extract_triangle_mesh(config.least_weight)
     if "positions" not in surface.vertex or "indices" not in surface.triangle:
         raise _no_surface(views, config)
@@ -103,15 +105,15 @@ def fuse_tsdf(views: Sequence[DepthView], config: FusionConfig) -> Mesh:
     return mesh
 
 
-def _cropped(view: DepthView, config: FusionConfig) -> Float32[np.ndarray, "h w"]:
-    """The depth in range and near the crop's centre."""
+def cropped(view: DepthView, config: FusionConfig) -> DepthView:
+    """The view with the depth in range and near the crop's centre alone."""
     depth = view.depth_m
     depth = np.where((depth >= config.depth_min_m) & (depth <= config.depth_max_m), depth, np.float32(0))
-    if config.crop_centre_m is None:
-        return depth
-    points, _ = view.camera.unproject_depth(depth)
-    inside = np.linalg.norm(points - np.array(config.crop_centre_m), axis=2) <= config.crop_radius_m
-    return np.where(inside, depth, np.float32(0))
+    if config.crop_centre_m is not None:
+        points, _ = view.camera.unproject_depth(depth)
+        inside = np.linalg.norm(points - np.array(config.crop_centre_m), axis=2) <= config.crop_radius_m
+        depth = np.where(inside, depth, np.float32(0))
+    return replace(view, depth_m=depth)
 
 
 def _blocks(views: Sequence[DistanceView], config: FusionConfig) -> Int32[np.ndarray, "b 3"]:
@@ -126,31 +128,40 @@ def _blocks(views: Sequence[DistanceView], config: FusionConfig) -> Int32[np.nda
     return np.unique(np.floor(touched / config.block_size_m).astype(np.int32), axis=0)
 
 
-def _integrated(
-    views: Sequence[DistanceView], blocks: Int32[np.ndarray, "b 3"], config: FusionConfig
+def integrated(
+    views: Sequence[DistanceView], blocks: Int32[np.ndarray, "b 3"], config: FusionConfig, device: torch.device
 ) -> tuple[Float32[np.ndarray, "b z y x"], Float32[np.ndarray, "b z y x"]]:
     """Weighted mean of the views' truncated distances (1: a band in front of the surface) and sum of their weights."""
-    step = np.arange(BLOCK) * config.voxel_size_m
-    z, y, x = np.meshgrid(step, step, step, indexing="ij")
-    offsets = np.stack([x.ravel(), y.ravel(), z.ravel()], 1)
-    origins: Float64[np.ndarray, "b 3"] = blocks * config.block_size_m
-    total = np.zeros((len(blocks), BLOCK**3), np.float32)
-    weighted = np.zeros_like(total)
-    for view in views:
-        in_reach = view.may_reach(
-            origins + config.block_size_m / 2, config.block_size_m * np.sqrt(3) / 2, config.band_m
-        )
-        camera_from_world = view.camera.world_from_camera.inverse()
-        of_blocks = (camera_from_world @ origins[in_reach]).astype(np.float32)
-        of_voxels = camera_from_world.rotate(offsets).astype(np.float32)
-        x, y, z = (np.add.outer(of_blocks[:, axis], of_voxels[:, axis]).ravel() for axis in range(3))
-        distance, weight = view.distance((x, y, np.maximum(z, CLOSEST_M)), config.band_m)
-        weight = np.where(z > CLOSEST_M, weight, np.float32(0))
-        total[in_reach] += weight.reshape(-1, BLOCK**3)
-        weighted[in_reach] += (weight * np.minimum(distance / np.float32(config.band_m), 1)).reshape(-1, BLOCK**3)
-    mean = np.divide(weighted, total, out=np.zeros_like(total), where=total > 0)
+    on_device = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)  # noqa: E731
+    volume = Volume()
+    volume.voxel_m, volume.block, volume.band_m, volume.closest_m = config.voxel_size_m, BLOCK, config.band_m, CLOSEST_M
+    # On a processor a thread takes a block, whose voxels lie side by side; a GPU's threads take a voxel each.
+    volume.run = BLOCK**3 if device.type == "cpu" else 1
+    pictures = [filled_up([getattr(view, name) for view in views]) for name in ("depth_m", "metres_per_z", "weight")]
+    means = torch.empty(len(blocks), BLOCK**3, dtype=torch.float32, device=device)
+    totals = torch.empty_like(means)
+    inputs = [
+        scalars(on_device(blocks)),
+        wp.array([_as_struct(view) for view in views], dtype=View, device=str(device)),
+        *(scalars(on_device(picture)) for picture in pictures),
+        volume,
+        scalars(means),
+        scalars(totals),
+    ]
+    launch(integrate, len(blocks) * BLOCK**3 // volume.run, inputs, device, worth=1)
     shape = (len(blocks), BLOCK, BLOCK, BLOCK)
-    return mean.reshape(shape), total.reshape(shape)
+    return means.cpu().numpy().reshape(shape), totals.cpu().numpy().reshape(shape)
+
+
+def _as_struct(view: DistanceView) -> Any:
+    """A view as the kernel knows it; its pictures are stacked with the others'."""
+    struct, K = View(), view.camera.K
+    struct.camera_from_world = wp.mat44f(view.camera.world_from_camera.inverse().matrix)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    struct.focal_x, struct.skew, struct.focal_y = float(K[0, 0]), float(K[0, 1]), float(K[1, 1])
+    struct.centre_x, struct.centre_y = float(K[0, 2]), float(K[1, 2])
+    struct.rows, struct.columns = view.depth_m.shape
+    struct.largest_step = view.largest_step
+    return struct
 
 
 def _no_surface(views: Sequence[DepthView], config: FusionConfig) -> InputError:

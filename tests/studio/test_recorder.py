@@ -2,16 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from geometry.errors import InputError
+from geometry.meshes import face_normals
+from geometry.transforms import look_at
+from rendering.arrays import rasterize_arrays
 from storage.image_folder import FrameTable, RecordingCard
 from storage.rig_json import read_rig
 from studio.presets import PRESETS, calibrated
-from studio.recorder import SimulationConfig, simulate
+from studio.recorder import SimulationConfig, render_colour, render_depth, simulate
 from studio.subject import draw_subject, off_basis_shape, scanned_subject
+from tests.flame_fitting.landmarks.simulated import FACE_CENTRE, head, stage
 
 SMALL = SimulationConfig(frames=2, subject=11)
 
@@ -128,3 +134,24 @@ def test_wrong_settings_say_what_is_right(wrong):
     with pytest.raises(InputError, match="--"):
         SimulationConfig(**wrong)
     assert json.dumps(wrong)
+
+
+def test_no_camera_looks_into_a_head_through_its_open_neck():
+    vertices = head()
+    behind = np.array([0.0, -0.6, -0.5])
+    pose = look_at(FACE_CENTRE + behind, FACE_CENTRE, np.array([0.0, 1.0, 0.0]))
+    depth_camera = replace(stage().rig.depth[0], distortion=np.zeros(0), world_from_camera=pose)
+    depth, _, mask = render_depth(stage(), depth_camera, vertices)
+    screen, z = depth_camera.project(vertices)
+    shown = rasterize_arrays(np.column_stack([screen, z]), stage().subject.faces, depth_camera.image_size_hw)
+    middles = vertices[stage().subject.faces].mean(1)
+    normals = face_normals(vertices, stage().subject.faces)
+    inside = shown.mask & (((depth_camera.centre_world - middles) * normals).sum(1) < 0)[shown.face_index]
+    assert inside.sum() > 500 and (shown.mask & ~inside).sum() > 5000, "it looks in at the neck, and at the head"
+    assert not depth[inside].any() and not mask[inside].any()
+    assert depth[shown.mask & ~inside].all() and mask[shown.mask & ~inside].all()
+    colour_camera = replace(depth_camera, id="above", kind="rgb", depth_unit_m=None)
+    radiance, colour_mask = render_colour(stage(), colour_camera, vertices)
+    deep = cv2.erode(inside.astype(np.uint8), np.ones((5, 5))) > 0
+    assert deep.any() and not colour_mask[deep].any()
+    assert np.allclose(radiance[deep], radiance[0, 0]), "the backdrop"

@@ -84,7 +84,7 @@ def bench(name: BenchName = None, gate: bool = False, update_baseline: bool = Fa
     """Run our benchmarks; with --gate, exit with 1 when a figure misses its target or is worse than the baseline.
 
     Args:
-        name: desk, portrait, scan, raster, ingest or fit; all of them if left out.
+        name: desk, portrait, scan, raster, ingest, fit, fit-scan or fuse; all of them if left out.
         gate: compare with benchmarks/targets.toml and benchmarks/baseline.json.
         update_baseline: make the figures of what was run the new baseline.
     """

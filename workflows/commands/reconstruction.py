@@ -11,12 +11,19 @@ from workflows.answers import answer, print_json
 from workflows.commands.arguments import JsonFlag, OptionalPath, Out, Source, TakePath
 
 
-def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonFlag = False) -> int:
+def fuse(
+    take: TakePath,
+    every: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+    overwrite: bool = False,
+    as_json: JsonFlag = False,
+) -> int:
     """Fuse each frame set's depth into a surface.
 
     Args:
         take: the take.
         every: fuse every n-th frame set.
+        device: where the volume is filled and the surface is held against the pictures.
         overwrite: replace surfaces made otherwise.
     """
     from recon.surface import ReconConfig
@@ -25,7 +32,7 @@ def fuse(take: TakePath, every: int = 1, overwrite: bool = False, as_json: JsonF
     from workflows.surfaces import fuse_take
 
     with step("fuse") as progress:
-        frames = fuse_take(Take.open(take), ReconConfig(), progress, every, overwrite)
+        frames = fuse_take(Take.open(take), ReconConfig(device=device), progress, every, overwrite)
     return answer({"surfaces": len(frames)}, as_json)
 
 

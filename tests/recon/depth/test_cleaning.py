@@ -10,7 +10,15 @@ from recon.depth.cleaning import CleaningConfig, CleaningCounts, check_depth_ran
 from tests.recon.analytic_scene import LENS, depth_camera, sphere_depth
 
 CAMERA = depth_camera("d0", 10.0, 0.6, LENS)
-AS_MEASURED = CleaningConfig(subject_reach_m=0, edge_px=0, smallest_patch_px=0, smoothing_px=0, least_cosine=0)
+AS_MEASURED = CleaningConfig(
+    subject_reach_m=0,
+    edge_px=0,
+    least_support=0,
+    smallest_patch_px=0,
+    smoothing_px=0,
+    step_smoothing_px=0,
+    least_cosine=0,
+)
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
@@ -57,6 +65,19 @@ def test_edges_between_two_surfaces_go_and_the_surfaces_stay() -> None:
     assert counts.flying == np.count_nonzero(depth) - np.count_nonzero(cleaned)
 
 
+def test_where_neighbours_decide_flying_pixels_go_and_the_rims_of_surfaces_stay() -> None:
+    depth = np.full(CAMERA.image_size_hw, 0.6, np.float32)
+    depth[:, 160:] = 0.9
+    rng = np.random.default_rng(0)
+    flying = np.zeros(depth.shape, bool)
+    flying[:, 160] = rng.random(len(depth)) < 0.5
+    depth[flying] = rng.uniform(0.65, 0.85, int(flying.sum()))
+    cleaned, counts = clean_depth(depth, CAMERA, replace(AS_MEASURED, least_support=4))
+    assert not cleaned[flying].any()
+    assert cleaned[1:-1, 1:160].all(), "the nearer surface up to its rim"
+    assert counts.flying < 1.6 * flying.sum()
+
+
 def test_speckle_goes_and_is_counted() -> None:
     depth = sphere_depth(CAMERA)
     depth[10:15, 20:27] = 0.4
@@ -100,7 +121,7 @@ def test_coarse_quantisation_is_smoothed_like_noise() -> None:
     inverse = np.divide(1, true, out=np.zeros_like(true), where=true > 0)
     stepped = np.round(inverse / 0.008) * np.float32(0.008)
     quantised = np.divide(1, stepped, out=np.zeros_like(true), where=true > 0)
-    cleaned, _ = clean_depth(quantised, CAMERA, CleaningConfig())
+    cleaned, _ = clean_depth(quantised, CAMERA, CleaningConfig(smoothing_px=0))
     kept = cleaned > 0
     assert np.median(np.abs(cleaned - true)[kept]) < 0.35 * np.median(np.abs(quantised - true)[kept])
     assert np.count_nonzero(kept) > 0.9 * np.count_nonzero(true)
