@@ -53,7 +53,8 @@ def voxel_block_grids(views: Sequence[DepthView]) -> Iterator[PeerSurface]:
             ("tsdf", "weight"), (o3c.float32, o3c.float32), (o3c.SizeVector([1]),) * 2, voxel, 8, BLOCKS
         )
         for view in views:
-            K, pose = o3c.Tensor(view.camera.K), o3c.Tensor(view.camera.world_from_camera.inverse().matrix)
+            K = o3c.Tensor.from_numpy(np.ascontiguousarray(view.camera.K))
+            pose = o3c.Tensor.from_numpy(np.ascontiguousarray(view.camera.world_from_camera.inverse().matrix))
             picture = o3d.t.geometry.Image(o3c.Tensor.from_numpy(np.ascontiguousarray(view.depth_m)))
             blocks = grid.compute_unique_block_coordinates(picture, K, pose, 1.0, 3.0, float(truncation))
             grid.integrate(blocks, picture, K, pose, 1.0, 3.0, float(truncation))

@@ -63,8 +63,8 @@ def test_of_learning_rates_the_one_counts_that_gets_there():
 
 
 def test_parts_and_the_folder_that_is_kept():
-    assert fit._parts(["desk", "--keep", "here", "--json", "mono"]) == (["desk", "mono"], Path("here"))
-    assert fit._parts(["--json"]) == ([], None)
+    assert fit.parts_and_folder(["desk", "--keep", "here", "--json", "mono"]) == (["desk", "mono"], Path("here"))
+    assert fit.parts_and_folder(["--json"]) == ([], None)
     for part in fit.PARTS:
         assert (Path(fit.__file__).parent / f"fit_{part}.py").is_file()
 
