@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sparse
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int32
 from scipy.sparse import csr_array
+from torch import Tensor
 
 from geometry.errors import InputError
 from geometry.meshes import Mesh, face_normals
@@ -77,9 +78,11 @@ def refine(mesh: Mesh, views: Sequence[DepthView], config: Refinement, device: s
     pictures = Pictures.of(views, device)
     mesh = without_slivers(mesh, config.shortest_edge_m)
     border = np.unique(border_edges(mesh.faces, len(mesh.vertices)))
+    # One tensor for all rounds: what its triangles share is worked out once.
+    triangles = torch.from_numpy(np.ascontiguousarray(mesh.faces, np.int32)).to(device)
     vertices = mesh.vertices
     for _ in range(config.rounds):
-        information, distance, normals = pictures.told(vertices, mesh.faces, config)
+        information, distance, normals = pictures.told(vertices, triangles, config)
         bending, area = bending_energy(vertices, mesh.faces, border)
         usual = float(np.median(information / area)) * area
         weight = np.maximum(information, UNSEEN * usual)
@@ -124,12 +127,11 @@ class Pictures:
         return cls(lenses, DepthPictures(measured, torch.zeros(len(views), dtype=torch.int64), lenses.centres_world))
 
     def told(
-        self, vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], config: Refinement
+        self, vertices: Float[np.ndarray, "v 3"], triangles: Int32[Tensor, "f 3"], config: Refinement
     ) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"], Float[np.ndarray, "v 3"]]:
         """Of each vertex: information in 1/m^2, how far out the depth lies along the normal in metres, the normal."""
         device = self.depth.measured.device
         solid = torch.from_numpy(vertices)[None].to(device)
-        triangles = torch.from_numpy(np.ascontiguousarray(faces, np.int32)).to(device)
         normals = vertex_normals(solid, triangles)
         screen = self.lenses.project(solid.expand(len(self.depth.measured), -1, -1))
         first, size_hw = windows_about(screen, self.lenses.size_hw)
@@ -137,7 +139,7 @@ class Pictures:
         fragments = rasterize(in_window.float(), triangles, size_hw, cull_backfaces=True)
         noise = config.noise_at_1m_m
         model = DistanceModel(config.reach_m, config.robust_m, config.least_cosine, noise, 4.0, 4.0)
-        counted = torch.ones(len(faces), dtype=torch.uint8, device=device)
+        counted = torch.ones(len(triangles), dtype=torch.uint8, device=device)
         shown = (fragments, first.to(torch.int32))
         sums = gather_distances_at_vertices(self.depth, shown, (solid, normals), triangles, counted, model)
         information, moment = sums.sum(0).cpu().numpy().T
@@ -183,7 +185,7 @@ def conjugate_gradient(
     right: Float[np.ndarray, "v c"],
     start: Float[np.ndarray, "v c"],
     steps: int,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-3,
 ) -> Float[np.ndarray, "v c"]:
     """Solution of a symmetric positive definite system for several right sides at once, scaled by its diagonal.
 

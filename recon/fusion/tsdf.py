@@ -23,6 +23,8 @@ from rendering.screen import filled_up
 
 BLOCK = 8
 """Voxels along a block's edge; small blocks follow a surface closely."""
+CELLS = 2**21
+"""Cells along an axis that one number can name: four kilometres of two millimetres."""
 CLOSEST_M = 0.01
 """Voxels nearer to a camera than this, or behind it, are not seen by it."""
 
@@ -119,13 +121,21 @@ def cropped(view: DepthView, config: FusionConfig) -> DepthView:
 def _blocks(views: Sequence[DistanceView], config: FusionConfig) -> Int32[np.ndarray, "b 3"]:
     """Blocks in which the surface may lie: those within the truncation band of a measurement, sorted."""
     cell = config.block_size_m / 4
-    near = [np.unique(np.floor(view.points_world() / cell).astype(np.int32), axis=0) for view in views]
-    cells = np.unique(np.concatenate([*near, np.zeros((0, 3), np.int32)]), axis=0)
+    near = [_different(np.floor(view.points_world() / cell).astype(np.int32)) for view in views]
+    cells = _different(np.concatenate([*near, np.zeros((0, 3), np.int32)]))
     # The marching cube on a block's far side needs the first voxels of the next, so the band reaches one voxel on.
     reach = (config.band_m + config.voxel_size_m) / np.sqrt(3)
     corners = np.array([(i, j, k) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * reach
     touched = ((cells[:, None] + 0.5) * cell + corners).reshape(-1, 3)
-    return np.unique(np.floor(touched / config.block_size_m).astype(np.int32), axis=0)
+    return _different(np.floor(touched / config.block_size_m).astype(np.int32))
+
+
+def _different(cells: Int32[np.ndarray, "n 3"]) -> Int32[np.ndarray, "m 3"]:
+    """Each cell once, sorted; as one number a cell, which sorts ten times faster than rows do."""
+    names = (cells.astype(np.int64) + CELLS // 2) @ np.array([CELLS * CELLS, CELLS, 1])
+    names = np.unique(names)
+    parts = [names // (CELLS * CELLS), names // CELLS % CELLS, names % CELLS]
+    return (np.stack(parts, 1) - CELLS // 2).astype(np.int32)
 
 
 def integrated(
