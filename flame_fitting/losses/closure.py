@@ -28,8 +28,8 @@ ACROSS = np.array([(61, 291), (362, 263), (33, 133)])
 SHUT = np.array([0.03, 0.15, 0.15])
 """Gap over width, up to which they touch for sure."""
 APART = np.array([0.06, 0.20, 0.20])
-"""The same, from which on they may be apart. Both measured on drawn people seen by the network: of mouths under 0.03,
-95 of 100 are open by less than a millimetre, of those over 0.06 half are open."""
+"""The same, from which on they may be apart. Measured on 236 pictures of four drawn people, seen by the network: of
+mouths under 0.03, 98 of 100 are open by less than a millimetre; of those from 0.06 to 0.09, four of five by more."""
 SHUT_PERCENTILE, WIDE_PERCENTILE, TIMES = 5, 95, 3
 """Of a take's gaps between the lips. A mouth that opens `TIMES` as wide as its narrowest speaks, and so shuts, too."""
 MOST_ALLOWED = 0.03
