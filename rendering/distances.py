@@ -11,8 +11,11 @@ from torch import Tensor
 from rendering.fragments import Fragments
 from rendering.kernels.distances import Gate, gather_distances, point_normals
 from rendering.kernels.gathering import sum_corners
+from rendering.lenses import Lenses
 from rendering.pieces import sum_over_pixels
+from rendering.rasterize import rasterize
 from rendering.runtime import launch, scalars, vectors
+from rendering.screen import windows_about
 from rendering.topology import topology
 
 
@@ -53,6 +56,23 @@ def vertex_normals(vertices: Float[Tensor, "t v 3"], faces: Int[Tensor, "f 3"]) 
     inputs = [vectors(vertices), *map(scalars, (shared.faces, shared.corners, shared.first_corner)), vectors(normals)]
     launch(point_normals, vertices.shape[0] * vertices.shape[1], inputs, vertices.device)
     return normals
+
+
+def gather_distances_of_pictures(
+    lenses: Lenses,
+    pictures: DepthPictures,
+    surfaces: tuple[Float[Tensor, "t v 3"], Float[Tensor, "t v 3"]],
+    faces: Int[Tensor, "f 3"],
+    counted: UInt8[Tensor, "f"],
+    model: DistanceModel,
+) -> Float[Tensor, "n v 2"]:
+    """The same as `gather_distances_at_vertices` of surfaces that are drawn here, each in a window about it."""
+    vertices, _ = surfaces
+    screen = lenses.project(vertices[pictures.mesh_of_view])
+    first, size_hw = windows_about(screen, lenses.size_hw)
+    in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
+    fragments = rasterize(in_window.float(), faces, size_hw, cull_backfaces=True)
+    return gather_distances_at_vertices(pictures, (fragments, first.to(torch.int32)), surfaces, faces, counted, model)
 
 
 def gather_distances_at_vertices(

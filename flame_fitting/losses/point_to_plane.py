@@ -19,10 +19,9 @@ from torch import Tensor
 from flame_fitting.evidence import DepthImage
 from flame_fitting.losses.linear_head import HeadState, LinearPoints, Rows, chain_rule
 from flame_fitting.losses.view_batches import PictureOrder
-from rendering.distances import DepthPictures, DistanceModel, gather_distances_at_vertices, vertex_normals
+from rendering.distances import DepthPictures, DistanceModel, gather_distances_of_pictures, vertex_normals
 from rendering.lenses import Lenses
-from rendering.rasterize import rasterize
-from rendering.screen import filled_up, windows_about
+from rendering.screen import filled_up
 
 SENSOR_SIGMA_M, SENSOR_SIGMA_AT_M = 1.5e-3, 0.8
 """Depth noise of a time-of-flight camera, growing with distance squared."""
@@ -146,15 +145,10 @@ def _sums(
     gate: DepthGate,
 ) -> Float[Tensor, "n v 2"]:
     """Of each picture and vertex, weights and weighted distances."""
-    pictures = views.pictures
-    screen = views.lenses.project(vertices[pictures.mesh_of_view])
-    first, size_hw = windows_about(screen, views.lenses.size_hw)
-    in_window = torch.cat([screen[..., :2] - first.flip(-1)[:, None], screen[..., 2:]], -1)
-    fragments = rasterize(in_window.float(), surface.faces, size_hw, cull_backfaces=True)
     sigma_per_m = SENSOR_SIGMA_M / SENSOR_SIGMA_AT_M**2
     model = DistanceModel(gate.reach_m, gate.robust_m, MIN_COSINE, sigma_per_m, REACH_SIGMAS, ROBUST_SIGMAS)
-    shown, solid = (fragments, first.to(torch.int32)), (vertices, normals)
-    sums = gather_distances_at_vertices(pictures, shown, solid, surface.faces, surface.counted, model)
+    solid = (vertices, normals)
+    sums = gather_distances_of_pictures(views.lenses, views.pictures, solid, surface.faces, surface.counted, model)
     sums = sums / CORRELATED_PIXELS
     return sums / (1 + PICTURE_SIGMA_M**2 * sums[..., :1])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from geometry.meshes import Mesh, face_normals, vertex_areas, vertex_normals
+from recon.fusion.trimming import border_edges
 
 MOST_SAMPLES_A_FACE = 64
 DISC_REACH = 0.22
@@ -65,7 +66,7 @@ class SurfacePoints:
 def vertex_points(mesh: Mesh) -> SurfacePoints:
     """The vertices of a mesh; those on the rim of a hole count nothing, because the surface ends there by accident."""
     areas = vertex_areas(mesh.vertices, mesh.faces)
-    areas[rim_vertices(mesh.faces)] = 0
+    areas[border_edges(mesh.faces, len(mesh.vertices))] = 0
     return SurfacePoints(mesh.vertices, vertex_normals(mesh.vertices, mesh.faces), areas)
 
 
@@ -79,7 +80,7 @@ def surface_points(mesh: Mesh, spacing_m: float, seed: int = 0) -> SurfacePoints
     count = np.clip(face_areas / spacing_m**2, 0, MOST_SAMPLES_A_FACE).astype(int)
     shares = face_areas / (count + 1)
     rim = np.zeros(len(mesh.vertices), bool)
-    rim[rim_vertices(mesh.faces)] = True
+    rim[border_edges(mesh.faces, len(mesh.vertices))] = True
     areas = np.bincount(mesh.faces.ravel(), np.repeat(shares / 3, 3), len(mesh.vertices))
     areas[rim] = 0
     of_vertices = vertex_normals(mesh.vertices, mesh.faces)
@@ -97,10 +98,3 @@ def surface_points(mesh: Mesh, spacing_m: float, seed: int = 0) -> SurfacePoints
         np.concatenate([of_vertices, normals]),
         np.concatenate([areas, inner_areas]),
     )
-
-
-def rim_vertices(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "r"]:
-    """Vertices of edges that have a triangle on one side only."""
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    once, count = np.unique(edges, axis=0, return_counts=True)
-    return np.unique(once[count == 1])

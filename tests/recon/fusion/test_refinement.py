@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.sparse as sparse
 
 from geometry.errors import InputError
 from geometry.meshes import Mesh, face_normals
 from recon.fusion.depth_view import DepthView
-from recon.fusion.refinement import Refinement, bending_energy, conjugate_gradient, refine
+from recon.fusion.refinement import Refinement, bending_energy, refine
 from recon.fusion.trimming import border_edges, without_slivers
 from recon.fusion.tsdf import FusionConfig, fuse_tsdf
 from tests.recon.analytic_scene import CENTRE, LENS, RADIUS_M, depth_camera, four_cameras, sphere_depth
@@ -104,16 +103,6 @@ def test_a_plane_does_not_bend_wherever_its_vertices_are_and_a_border_bends_free
     # The Laplacian of x^2 + y^2 is 4 everywhere: 16 a unit of area, of the vertices within the border.
     inside = np.setdiff1d(np.arange(len(area)), border)
     assert bowl @ (form @ bowl) == pytest.approx(16 * area[inside].sum(), rel=0.1)
-
-
-def test_conjugate_gradients_solve() -> None:
-    rng = np.random.default_rng(0)
-    root = sparse.random_array((60, 60), density=0.1, rng=rng)
-    system = (root @ root.T + sparse.diags_array(np.linspace(1, 50, 60))).tocsr()
-    right = rng.normal(size=(60, 3))
-    found = conjugate_gradient(system, right, np.zeros((60, 3)), 200, 1e-10)
-    np.testing.assert_allclose(system @ found, right, atol=1e-7)
-    np.testing.assert_array_equal(conjugate_gradient(system, system @ found, found, 200), found)
 
 
 def test_no_triangle_turns_over_and_the_rim_stays_where_it_is() -> None:
