@@ -58,7 +58,10 @@ def voxel_block_grids(views: Sequence[DepthView]) -> Iterator[PeerSurface]:
             picture = o3d.t.geometry.Image(o3c.Tensor.from_numpy(np.ascontiguousarray(view.depth_m)))
             blocks = grid.compute_unique_block_coordinates(picture, K, pose, 1.0, 3.0, float(truncation))
             grid.integrate(blocks, picture, K, pose, 1.0, 3.0, float(truncation))
-        surface = grid.extract_triangle_mesh(float(threshold))
+        try:
+            surface = grid.extract_triangle_mesh(float(threshold))
+        except RuntimeError:  # how Open3D says that no voxel is heavy enough
+            continue
         seconds = time.perf_counter() - started
         if "positions" in surface.vertex and "indices" in surface.triangle:
             mesh = Mesh(surface.vertex["positions"].numpy().astype(np.float64), surface.triangle["indices"].numpy())
